@@ -1,0 +1,1 @@
+//! The JSON shapes, shared with `backstopctl` and the fixtures.

@@ -1,0 +1,5 @@
+//! The client.
+
+fn main() {
+    todo!()
+}

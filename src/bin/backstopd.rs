@@ -1,0 +1,5 @@
+//! The daemon.
+
+fn main() {
+    todo!()
+}

@@ -1,0 +1,12 @@
+//! The nouns of mail, free of anything that is ours: addresses (RFC 5321), header fields (RFC 5322), MIME
+//! parts (RFC 2045), and which addresses are the return path. Everything above builds on this module.
+
+pub mod address;
+pub mod header;
+pub mod mime;
+pub mod return_path;
+
+pub use address::{Address, AddressError, ReversePath};
+pub use header::{Headers, ListId, MessageId};
+pub use mime::{Limits, Message, Part};
+pub use return_path::ReturnPath;

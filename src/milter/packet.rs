@@ -1,0 +1,1 @@
+//! Cuts the stream into packets: length, command octet, data.

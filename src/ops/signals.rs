@@ -1,0 +1,1 @@
+//! Signals: SIGHUP reloads, SIGTERM and SIGINT drain.

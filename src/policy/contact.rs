@@ -1,0 +1,156 @@
+//! What is on record of one contact: the facts that the fold reads.
+
+use super::EventId;
+use crate::classify::{BounceCode, BounceType, Category, Class, Fault};
+use crate::mail::ListId;
+use crate::report::{Campaign, Kind};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How far a piece of evidence is to be believed (SPEC 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Authority {
+    /// Nothing vouches for it: recorded and shown, decides nothing.
+    Unverified,
+    /// A complaint whose signature verifies for a known feedback-loop domain.
+    Authenticated,
+    /// The returned message is in our send ledger, and this recipient was one of its recipients.
+    Matched,
+    /// Written by our own Postfix.
+    Local,
+    /// Carries a valid token of ours.
+    Signed,
+    /// A person said so.
+    Operator,
+}
+
+/// Where a suppression holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// For all mail.
+    System,
+    /// For one list.
+    List(ListId),
+}
+
+/// Why a recipient was taken off an outgoing message (SPEC 7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SkipReason {
+    /// The contact is suppressed for this list or system-wide.
+    Suppressed,
+    /// On the operator's blocklist.
+    Blocklist,
+    /// On the Robinson list.
+    Robinson,
+    /// A message limit is reached.
+    Limit,
+    /// A required attribute is not known.
+    MissingInfo,
+    /// No address that can be mailed.
+    InvalidAddress,
+    /// The domain does not exist or takes no mail.
+    InvalidDomain,
+}
+
+/// What came back for one (contact, campaign), as far as the fold needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// Where on its way it arose.
+    pub class: Class,
+    /// What the report says.
+    pub kind: Kind,
+    /// Category, for bounces, complaints and failed sends.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub category: Option<Category>,
+    /// Hard or soft, for bounces.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none", default)]
+    pub bounce_type: Option<BounceType>,
+    /// Bounce code.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<BounceCode>,
+    /// Finer reason.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// Whose problem.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fault: Option<Fault>,
+    /// Whether words decided, not the bare code.
+    #[serde(default)]
+    pub by_words: bool,
+    /// How far it is to be believed.
+    pub authority: Authority,
+    /// The campaign it answers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub campaign: Option<Campaign>,
+    /// The list of that campaign.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub list: Option<ListId>,
+    /// When the message it answers was sent, where known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sent_at: Option<Timestamp>,
+}
+
+/// One thing on record of a contact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// The event it comes from.
+    pub event: EventId,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What it says.
+    #[serde(flatten)]
+    pub what: FactKind,
+}
+
+/// The kinds of fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FactKind {
+    /// Something came back.
+    Response(Box<Response>),
+    /// A campaign's message was let out to the contact while a streak was open.
+    Sent {
+        /// The campaign.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        campaign: Option<Campaign>,
+        /// Its list.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        list: Option<ListId>,
+    },
+    /// A person suppressed the contact.
+    Suppress {
+        /// Where it holds.
+        scope: Scope,
+        /// Why.
+        reason: String,
+    },
+    /// A person released the contact: what came before does not count any more in that scope.
+    Reactivate {
+        /// Where it holds; `System` releases everywhere.
+        scope: Scope,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// All that is on record of one contact, in order of time, then of event id; no event twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// The facts.
+    pub facts: Vec<Fact>,
+}
+
+impl Contact {
+    /// Puts a fact in its place; a fact of an event already there changes nothing.
+    pub fn insert(&mut self, fact: Fact) {
+        let key = |fact: &Fact| (fact.at, fact.event);
+        match self.facts.binary_search_by_key(&key(&fact), key) {
+            Ok(_) => {}
+            Err(_) if self.facts.iter().any(|known| known.event == fact.event) => {}
+            Err(place) => self.facts.insert(place, fact),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Events: the truth. Everything else, contact records included, is derived from them.
+
+use super::contact::{Fact, FactKind, Response, Scope, SkipReason};
+use crate::classify::Category;
+use crate::mail::{Address, ListId, MessageId};
+use crate::report::Campaign;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A globally unique id, ordered by time: 48 bits milliseconds since 1970, 32 bits host, 48 bits counter.
+/// Written as 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EventId(pub u128);
+
+impl EventId {
+    /// Puts an id together; each piece is cut to its width.
+    pub fn new(at: Timestamp, host: u32, counter: u64) -> EventId {
+        let milliseconds = at.as_millisecond().max(0) as u128 & 0xffff_ffff_ffff;
+        EventId(milliseconds << 80 | u128::from(host) << 48 | u128::from(counter & 0xffff_ffff_ffff))
+    }
+}
+
+impl std::fmt::Display for EventId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl From<EventId> for String {
+    fn from(id: EventId) -> String {
+        id.to_string()
+    }
+}
+
+impl std::str::FromStr for EventId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<EventId, String> {
+        match u128::from_str_radix(text, 16) {
+            Ok(id) if text.len() == 32 && !text.starts_with('+') => Ok(EventId(id)),
+            _ => Err(format!("\"{text}\" is no event id; it has 32 hexadecimal digits")),
+        }
+    }
+}
+
+impl TryFrom<String> for EventId {
+    type Error = String;
+    fn try_from(text: String) -> Result<EventId, String> {
+        text.parse()
+    }
+}
+
+/// Recognises the same report again: equal for the same thing said by the same reporter of the same
+/// recipient and message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentKey(pub [u8; 16]);
+
+impl ContentKey {
+    /// Hashes the pieces in order; the piece boundaries count.
+    pub fn of(pieces: &[&[u8]]) -> ContentKey {
+        let mut hasher = blake3::Hasher::new();
+        for piece in pieces {
+            hasher.update(&(piece.len() as u64).to_le_bytes());
+            hasher.update(piece);
+        }
+        let mut key = [0; 16];
+        hasher.finalize_xof().fill(&mut key);
+        ContentKey(key)
+    }
+}
+
+/// One event, as stored and as `GET /v1/events` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its id.
+    pub id: EventId,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The contact it is about; none where it could not be told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub address: Option<Address>,
+    /// Postfix's queue id of the message it came with.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub queue_id: Option<String>,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum What {
+    /// Something came back.
+    Response {
+        /// What the fold needs.
+        #[serde(flatten)]
+        response: Box<Response>,
+        /// The words it rests on.
+        evidence: Box<Evidence>,
+    },
+    /// A campaign's message was let out to a contact with an open streak.
+    Sent {
+        /// The campaign.
+        campaign: Option<Campaign>,
+        /// Its list.
+        list: Option<ListId>,
+        /// The message.
+        message_id: Option<MessageId>,
+    },
+    /// A recipient was taken off an outgoing message, or would have been (`shadow`).
+    Skip {
+        /// Why.
+        reason: SkipReason,
+        /// Category of the suppression, where that is why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        category: Option<Category>,
+        /// Scope of the suppression, where that is why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        scope: Option<Scope>,
+        /// The campaign.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        campaign: Option<Campaign>,
+        /// Its list.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        list: Option<ListId>,
+        /// The forward path as the client wrote it, where it is no address.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        forward_path: Option<String>,
+        /// Decided and recorded, but not done (`mode = "shadow"`).
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        shadow: bool,
+    },
+    /// A person suppressed the contact.
+    Suppress {
+        /// Where it holds.
+        scope: Scope,
+        /// Why.
+        reason: String,
+        /// The user id that asked.
+        uid: u32,
+    },
+    /// A person released the contact.
+    Reactivate {
+        /// Where it holds.
+        scope: Scope,
+        /// Why.
+        reason: String,
+        /// The user id that asked.
+        uid: u32,
+    },
+    /// A report that is ours to read, but broken or about nobody we can name.
+    Unreadable {
+        /// What is wrong with it.
+        problem: String,
+        /// Its first octets, for the person who looks into it.
+        excerpt: String,
+    },
+}
+
+/// The words a response rests on, and who said them. Dropped after `[store] evidence_days`; the response stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// One line: what the bounce code or the rule means.
+    pub description: String,
+    /// The text the judgement rests on (`Diagnostic-Code`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub diagnostic: Option<String>,
+    /// `Status` as written.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<String>,
+    /// The rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rule: Option<String>,
+    /// The words it matched.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub matched: Option<String>,
+    /// Which reader read it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub dialect: Option<String>,
+    /// Who reported.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reporting_mta: Option<String>,
+    /// The server that answered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub remote_mta: Option<String>,
+    /// The returned message.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message_id: Option<MessageId>,
+    /// Why it has the authority it has.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub authority_because: Option<String>,
+}
+
+impl Event {
+    /// The fact that this event adds to its contact's record, if it adds one.
+    pub fn fact(&self) -> Option<Fact> {
+        let what = match &self.what {
+            What::Response { response, .. } => FactKind::Response(response.clone()),
+            What::Sent { campaign, list, .. } => FactKind::Sent { campaign: campaign.clone(), list: list.clone() },
+            What::Suppress { scope, reason, .. } => FactKind::Suppress { scope: scope.clone(), reason: reason.clone() },
+            What::Reactivate { scope, reason, .. } => {
+                FactKind::Reactivate { scope: scope.clone(), reason: reason.clone() }
+            }
+            What::Skip { .. } | What::Unreadable { .. } => return None,
+        };
+        Some(Fact { event: self.id, at: self.at, what })
+    }
+}

@@ -1,0 +1,131 @@
+//! Reads what comes back: notifications, complaints, automatic replies. A report is read, not judged:
+//! `classify` gives it a code, `authority` says how far to believe it.
+//!
+//! In: a [`Message`](crate::mail::Message). Out: a [`Report`], or nothing where the mail is a person's.
+//! Called by `inbound` and by `backstopctl classify`. No I/O.
+
+pub mod campaign;
+pub mod dsn;
+
+use crate::mail::{Address, Headers, ListId, Message, MessageId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use campaign::{Campaign, CampaignHeaders};
+pub use dsn::DsnError;
+
+/// What a report says, on the whole or of one recipient. `other` is a person's mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Delivery failed for good (RFC 3464 `Action: failed`).
+    Bounce,
+    /// Still being tried (`Action: delayed`).
+    Delayed,
+    /// Delivered, relayed or expanded.
+    Delivered,
+    /// Reported as spam (RFC 5965 `Feedback-Type: abuse`).
+    Complaint,
+    /// Reported as not spam (RFC 6430).
+    NotSpam,
+    /// Wants no more mail from the list (RFC 5965 `opt-out`).
+    OptOut,
+    /// Answered by a program (RFC 3834).
+    Autoreply,
+    /// None of these.
+    Other,
+}
+
+/// `Action` of a per-recipient group (RFC 3464 §2.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Could not be delivered, and no more is tried.
+    Failed,
+    /// Not yet delivered, still tried.
+    Delayed,
+    /// In the recipient's mailbox.
+    Delivered,
+    /// Handed to a system that does not send notifications.
+    Relayed,
+    /// Delivered to a list or alias and passed on.
+    Expanded,
+}
+
+/// A report, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// What the report as a whole says: that of its first recipient, where it has any.
+    pub kind: Kind,
+    /// Which reader or dialect read it: `rfc3464`, `rfc3464-scan`, ...
+    pub dialect: String,
+    /// `Reporting-MTA` without its type (RFC 3464 §2.2.2).
+    pub reporting_mta: Option<String>,
+    /// `Original-Envelope-Id` (§2.2.1).
+    pub original_envelope_id: Option<String>,
+    /// `Arrival-Date` (§2.2.5).
+    pub arrival_date: Option<Timestamp>,
+    /// `X-Postfix-Queue-ID`: the queue id of the returned message, in Postfix's own notifications.
+    pub postfix_queue_id: Option<String>,
+    /// The report's own `Message-ID`.
+    pub message_id: Option<MessageId>,
+    /// One entry for each per-recipient group, in order.
+    pub recipients: Vec<Recipient>,
+    /// What the report returns of the message it is about.
+    pub returned: Option<Returned>,
+}
+
+/// One per-recipient group (RFC 3464 §2.3), fields as written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipient {
+    /// `Original-Recipient` where present and readable, else `Final-Recipient`; `None` where neither names
+    /// a mailbox.
+    pub address: Option<Address>,
+    /// `Original-Recipient`, decoded, without its type.
+    pub original_recipient: Option<String>,
+    /// `Final-Recipient`, decoded, without its type.
+    pub final_recipient: Option<String>,
+    /// `Action`.
+    pub action: Action,
+    /// `Status` as written: `5.1.1`, `5.0.0 (unknown)`.
+    pub status: Option<String>,
+    /// Type of `Diagnostic-Code`, lower case: `smtp`, `x-postfix`.
+    pub diagnostic_type: Option<String>,
+    /// Text of `Diagnostic-Code`, unfolded to one line.
+    pub diagnostic_code: Option<String>,
+    /// `Remote-MTA` without its type.
+    pub remote_mta: Option<String>,
+    /// `Will-Retry-Until`.
+    pub will_retry_until: Option<Timestamp>,
+}
+
+/// The message a report is about, as far as it came back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Returned {
+    /// Its header.
+    pub headers: Headers,
+    /// Its `Message-ID`.
+    pub message_id: Option<MessageId>,
+    /// Its `List-ID`.
+    pub list: Option<ListId>,
+    /// Its `Date`.
+    pub date: Option<Timestamp>,
+}
+
+/// A report that is ours to read, but broken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReportError {
+    /// A delivery status notification that cannot be read.
+    #[error("delivery status notification: {0}")]
+    Dsn(#[from] DsnError),
+}
+
+/// Reads a report: notifications first, later complaints, automatic replies and dialects.
+///
+/// `Ok(None)` is a person's mail.
+///
+/// # Errors
+/// [`ReportError`] for a report that is broken beyond use.
+pub fn read(message: &Message<'_>) -> Result<Option<Report>, ReportError> {
+    dsn::read(message).map_err(ReportError::from)
+}

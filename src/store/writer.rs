@@ -1,0 +1,2 @@
+//! The writer thread.
+pub struct Inner {}
