@@ -1,16 +1,28 @@
 //! Chooses for each message, once: idle, screening or inspecting; and answers for it at its end.
+//!
+//! Called by `milter::server` through [`Choose`] and [`Judge`], and by the admin socket for what an operator
+//! asks. Trouble never travels further than here: outgoing mail then goes as `[outbound] on_error` says, a
+//! report is asked to come again, everything else passes.
 
+use crate::authority::Origin;
 use crate::classify::Rules;
-use crate::policy::Policy;
-use crate::store::Store;
-use crate::{inbound, outbound};
+use crate::inbound::{self, Arrival, Ground, Ingested, Recognised};
+use crate::mail::{Address, ReversePath};
+use crate::milter::server::Judge;
+use crate::milter::{Choose, Conclusion, Edit, ForwardPath, Interest, SmtpReply, Transaction, Verdict, Wanted};
+use crate::ops::event::{LogEvent, say};
+use crate::outbound::{self, Mode, OnError, OtherMail, SkipAction, edits, screen};
+use crate::policy::{Policy, SkipReason, What};
+use crate::report::Kind;
+use crate::store::{NewEvent, Store, StoreError};
+use jiff::Timestamp;
 use std::sync::{Arc, RwLock};
 
 /// What is in force for one message: made whole by the configuration, replaced whole by a reload.
 #[derive(Debug)]
 pub struct InForce {
     /// Enforce or shadow.
-    pub mode: outbound::Mode,
+    pub mode: Mode,
     /// `[outbound]`.
     pub outbound: outbound::Settings,
     /// `[return_path]`.
@@ -25,6 +37,12 @@ pub struct InForce {
 pub struct Service {
     store: Store,
     in_force: RwLock<Arc<InForce>>,
+}
+
+/// One message in hand: the configuration that was in force when it began serves it to its end.
+pub struct Begun {
+    store: Store,
+    in_force: Arc<InForce>,
 }
 
 impl Service {
@@ -46,5 +64,222 @@ impl Service {
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Takes a message as if it had arrived on the return path.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nothing could be recorded.
+    pub async fn ingest(&self, arrival: Arrival<'_>) -> Result<Ingested, StoreError> {
+        let in_force = self.in_force();
+        inbound::ingest(arrival, in_force.ground(), &self.store).await
+    }
+}
+
+impl InForce {
+    /// What reports are read and judged by.
+    pub fn ground(&self) -> Ground<'_> {
+        Ground {
+            limits: &self.inbound.limits,
+            campaign_headers: &self.outbound.campaign_headers,
+            rules: &self.rules,
+            policy: &self.policy,
+        }
+    }
+
+    fn is_return_path(&self, recipient: &ForwardPath) -> bool {
+        let covers =
+            |address: Result<Address, _>| address.is_ok_and(|address| self.inbound.return_path.covers(&address));
+        covers(Address::parse_bytes(&recipient.argument))
+            || recipient.address.as_deref().is_some_and(|resolved| covers(Address::parse(resolved)))
+    }
+
+    fn is_screened(&self, transaction: &Transaction) -> bool {
+        screen::is_outgoing(transaction, &self.outbound)
+            && (self.outbound.other_mail == OtherMail::Screen || screen::is_campaign(transaction, &self.outbound))
+    }
+}
+
+/// Whether this is how bounce(8) hands in a notification: not by SMTP, null reverse path.
+fn is_own_notification(transaction: &Transaction) -> bool {
+    transaction.is_non_smtp() && is_null(&transaction.reverse_path)
+}
+
+fn is_null(reverse_path: &[u8]) -> bool {
+    matches!(ReversePath::parse(reverse_path), Ok(ReversePath::Null))
+}
+
+impl Choose for Begun {
+    /// A notification of our own Postfix is inspected, whatever address it goes to. Campaign mail on its way
+    /// out is screened, even with a return path address among its recipients. Mail to the return path is
+    /// inspected; the rest is idle.
+    fn interest(&self, transaction: &Transaction) -> Interest {
+        if is_own_notification(transaction) {
+            return Interest::Inspecting;
+        }
+        let to_return_path = transaction.recipients.iter().filter(|recipient| self.in_force.is_return_path(recipient));
+        match to_return_path.count() {
+            count if count == transaction.recipients.len() && count > 0 => Interest::Inspecting,
+            count if count > 0 && is_null(&transaction.reverse_path) => Interest::Inspecting,
+            _ if self.in_force.is_screened(transaction) => Interest::Screening,
+            0 => Interest::Idle,
+            _ => Interest::Inspecting,
+        }
+    }
+
+    /// Refuses a recipient that is suppressed system-wide, where no header is needed to know that the mail is
+    /// screened. Never on the non-SMTP path: there a refusal at RCPT blocks the maildrop (POSTFIX-FACTS 9).
+    fn refuse(&self, transaction: &Transaction, recipient: &ForwardPath) -> Option<SmtpReply> {
+        let settings = &self.in_force.outbound;
+        let known =
+            settings.other_mail == OtherMail::Screen || screen::is_campaign_sender(&transaction.reverse_path, settings);
+        if settings.action != SkipAction::Reject
+            || self.in_force.mode == Mode::Shadow
+            || transaction.is_non_smtp()
+            || !known
+            || !screen::is_outgoing(transaction, settings)
+        {
+            return None;
+        }
+        let now = Timestamp::now();
+        let found = screen::system_wide(recipient, settings, &self.in_force.policy, &self.store, now);
+        // A store that cannot be read is met again at the end of the message, where `on_error` answers for it.
+        let (address, suppression) = found.ok()??;
+        let queue_id = transaction.queue_id();
+        let text = format!("recipient is suppressed: {} [{}]", suppression.reason, suppression.event);
+        let what = What::Skip {
+            reason: SkipReason::Suppressed,
+            category: suppression.category,
+            scope: Some(suppression.scope),
+            campaign: None,
+            list: None,
+            forward_path: None,
+            shadow: false,
+        };
+        say(&LogEvent::Skip {
+            queue_id,
+            forward_path: &recipient.argument,
+            reason: SkipReason::Suppressed,
+            campaign: None,
+            shadow: false,
+        });
+        let event =
+            NewEvent { at: now, address: Some(address), queue_id: Some(queue_id.to_owned()), what, content_key: None };
+        self.write_soon(queue_id, vec![event]);
+        Some(SmtpReply { code: 550, enhanced: (5, 7, 1), text: text.into() })
+    }
+}
+
+impl Judge for Service {
+    type Chooser = Begun;
+
+    fn wanted(&self) -> Wanted {
+        let in_force = self.in_force();
+        Wanted {
+            answer_recipients: in_force.outbound.action == SkipAction::Reject && in_force.mode == Mode::Enforce,
+            change_sender: false,
+            change_headers: in_force.mode == Mode::Enforce,
+            add_recipients: false,
+        }
+    }
+
+    fn begin(&self) -> Begun {
+        Begun { store: self.store.clone(), in_force: self.in_force() }
+    }
+
+    async fn conclude(&self, begun: Begun, interest: Interest, transaction: Box<Transaction>) -> Conclusion {
+        match interest {
+            Interest::Idle => Conclusion::pass(),
+            Interest::Screening => begun.screen(&transaction),
+            Interest::Inspecting => begun.inspect(&transaction).await,
+        }
+    }
+}
+
+impl Begun {
+    /// Takes suppressed recipients off an outgoing campaign message.
+    fn screen(&self, transaction: &Transaction) -> Conclusion {
+        let now = Timestamp::now();
+        let InForce { outbound: settings, policy, mode, .. } = &*self.in_force;
+        let queue_id = transaction.queue_id();
+        let mut screening = match outbound::screen(transaction, settings, policy, &self.store, now) {
+            Ok(screening) => screening,
+            Err(problem) => return self.undecided(queue_id, &problem.to_string(), Vec::new()),
+        };
+        let shadow = *mode == Mode::Shadow;
+        for skip in &screening.skips {
+            let (reason, campaign) = (skip.reason, screening.campaign.as_ref());
+            let forward_path = &transaction.recipients[skip.recipient].argument;
+            say(&LogEvent::Skip { queue_id, forward_path, reason, campaign, shadow });
+        }
+        self.write_soon(queue_id, screening.events(queue_id, shadow, now));
+        if let Some(send) = screening.send(now)
+            && let Err(problem) = self.store.remember_send(send)
+        {
+            say(&LogEvent::Unrecorded { queue_id, problem: &problem.to_string() });
+        }
+        if shadow {
+            return Conclusion::pass();
+        }
+        let deletions = edits::deletions(transaction, &screening);
+        if let Some(limit) = transaction.over_limit {
+            // What lies beyond the limit was not seen; what was seen and is suppressed still comes off.
+            return self.undecided(queue_id, limit, deletions);
+        }
+        if deletions.len() == transaction.recipients.len() && !deletions.is_empty() {
+            say(&LogEvent::Discard { queue_id, recipients: deletions.len() });
+            return Conclusion { edits: Vec::new(), verdict: Verdict::Discard };
+        }
+        let mut edits = deletions;
+        edits.extend(edits::header_removals(transaction));
+        Conclusion { edits, verdict: Verdict::Continue }
+    }
+
+    /// Reads what came back, and ends it here where it was recognised and configuration says so.
+    async fn inspect(&self, transaction: &Transaction) -> Conclusion {
+        let queue_id = transaction.queue_id();
+        let own = is_own_notification(transaction);
+        let origin = if own { Origin::NonSmtp(transaction.macros.get("j")) } else { Origin::Elsewhere };
+        let raw = transaction.to_message();
+        let arrival = Arrival { raw: &raw, at: Timestamp::now(), queue_id, origin };
+        let ingested = match inbound::ingest(arrival, self.in_force.ground(), &self.store).await {
+            Ok(ingested) => ingested,
+            Err(problem) => {
+                say(&LogEvent::Tempfail { queue_id, problem: &problem.to_string() });
+                return Conclusion { edits: Vec::new(), verdict: Verdict::Tempfail };
+            }
+        };
+        if ingested.kind == Kind::Other {
+            if ingested.recorded.is_empty() && ingested.known.is_empty() {
+                say(&LogEvent::NotAReport { queue_id });
+            }
+            return Conclusion::pass();
+        }
+        if self.in_force.inbound.recognised == Recognised::Deliver || self.in_force.mode == Mode::Shadow {
+            return Conclusion::pass();
+        }
+        let is_return_path = |recipient: &&ForwardPath| self.in_force.is_return_path(recipient);
+        let ours: Vec<_> = transaction.recipients.iter().filter(is_return_path).collect();
+        if ours.len() == transaction.recipients.len() && transaction.over_limit.is_none() {
+            return Conclusion { edits: Vec::new(), verdict: Verdict::Discard };
+        }
+        let delete = |recipient: &ForwardPath| Edit::DeleteRecipient(edits::deletable(&recipient.argument));
+        Conclusion { edits: ours.into_iter().map(delete).collect(), verdict: Verdict::Continue }
+    }
+
+    fn undecided(&self, queue_id: &str, problem: &str, deletions: Vec<Edit>) -> Conclusion {
+        say(&LogEvent::Undecided { queue_id, problem });
+        match self.in_force.outbound.on_error {
+            OnError::Accept => Conclusion { edits: deletions, verdict: Verdict::Continue },
+            OnError::Tempfail => Conclusion { edits: Vec::new(), verdict: Verdict::Tempfail },
+        }
+    }
+
+    fn write_soon(&self, queue_id: &str, events: Vec<NewEvent>) {
+        if !events.is_empty()
+            && let Err(problem) = self.store.record_soon(events)
+        {
+            say(&LogEvent::Unrecorded { queue_id, problem: &problem.to_string() });
+        }
     }
 }

@@ -1,11 +1,17 @@
-//! Takes one message as if it had arrived on the return path.
+//! Takes one message that came back through all steps.
 
-use crate::authority::Origin;
-use crate::policy::EventId;
-use crate::report::Kind;
-use crate::service::InForce;
-use crate::store::{Store, StoreError};
+use super::respond::{content_keys, response};
+use crate::authority::{Origin, weigh};
+use crate::classify::Rules;
+use crate::mail::{Limits, Message};
+use crate::ops::event::{LogEvent, say};
+use crate::policy::{ContentKey, EventId, Policy, What, fold};
+use crate::report::{self, CampaignHeaders, Kind, Report};
+use crate::store::{NewEvent, Recorded, Store, StoreError};
 use jiff::Timestamp;
+
+/// Octets of a report kept where it cannot be read.
+const EXCERPT_BYTES: usize = 2048;
 
 /// A message that came back.
 #[derive(Clone, Copy, Debug)]
@@ -16,16 +22,27 @@ pub struct Arrival<'a> {
     pub at: Timestamp,
     /// Postfix's queue id, `-` where there is none.
     pub queue_id: &'a str,
-    /// Who brought it.
-    pub origin: Origin,
-    /// Postfix's `myhostname` (macro `j`), where told.
-    pub own_hostname: Option<&'a str>,
+    /// How it reached us.
+    pub origin: Origin<'a>,
+}
+
+/// What a report is read and judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// What one message may cost.
+    pub limits: &'a Limits,
+    /// Where a returned message names its campaign.
+    pub campaign_headers: &'a CampaignHeaders,
+    /// The rule set.
+    pub rules: &'a Rules,
+    /// The policy.
+    pub policy: &'a Policy,
 }
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingested {
-    /// What it was.
+    /// What it was; `other` where it was no report, or none that can be used.
     pub kind: Kind,
     /// Events it made.
     pub recorded: Vec<EventId>,
@@ -35,9 +52,88 @@ pub struct Ingested {
 
 /// Reads, authorises, classifies, records durably, and says so in the log.
 ///
+/// A broken report, and one that names no mailbox, is an event too, and its kind is `other`: it goes on to
+/// whoever it was addressed to.
+///
 /// # Errors
-/// [`StoreError`] when nothing could be recorded; then nothing was.
-pub async fn ingest(arrival: Arrival<'_>, in_force: &InForce, store: &Store) -> Result<Ingested, StoreError> {
-    let _ = (arrival, in_force, store);
-    todo!()
+/// [`StoreError`] when nothing could be recorded; then nothing was, and the report must come again.
+pub async fn ingest(arrival: Arrival<'_>, ground: Ground<'_>, store: &Store) -> Result<Ingested, StoreError> {
+    let message = Message::read(arrival.raw, ground.limits);
+    let (kind, events) = match report::read(&message) {
+        Ok(None) => return Ok(Ingested { kind: Kind::Other, recorded: Vec::new(), known: Vec::new() }),
+        Ok(Some(report)) => responses(&report, arrival, ground, store)?,
+        Err(problem) => (Kind::Other, vec![unreadable(problem.to_string(), arrival)]),
+    };
+    drop(message);
+    let answers = store.record(events.clone()).await?;
+    let mut ingested = Ingested { kind, recorded: Vec::new(), known: Vec::new() };
+    for (event, answer) in events.iter().zip(answers) {
+        match answer {
+            Recorded::New(id) => {
+                ingested.recorded.push(id);
+                tell(event, id, ground.policy, store, arrival);
+            }
+            Recorded::Known(id) => {
+                ingested.known.push(id);
+                say(&LogEvent::Repeat { queue_id: arrival.queue_id });
+            }
+        }
+    }
+    Ok(ingested)
+}
+
+/// One event for each recipient the report names; one `unreadable` event where it names nobody.
+fn responses(
+    report: &Report,
+    arrival: Arrival<'_>,
+    ground: Ground<'_>,
+    store: &Store,
+) -> Result<(Kind, Vec<NewEvent>), StoreError> {
+    let keys = content_keys(report, arrival.raw);
+    let mut events = Vec::with_capacity(report.recipients.len());
+    for (recipient, key) in report.recipients.iter().zip(keys) {
+        let Some(address) = &recipient.address else { continue };
+        let standing = weigh(report, address, arrival.origin, store)?;
+        events.push(NewEvent {
+            at: arrival.at,
+            address: Some(address.clone()),
+            queue_id: Some(arrival.queue_id.to_owned()),
+            what: response(report, recipient, standing, arrival.at, ground),
+            content_key: Some(key),
+        });
+    }
+    if events.is_empty() {
+        return Ok((Kind::Other, vec![unreadable("no recipient is named by a mailbox".to_owned(), arrival)]));
+    }
+    Ok((report.kind, events))
+}
+
+fn unreadable(problem: String, arrival: Arrival<'_>) -> NewEvent {
+    let excerpt = &arrival.raw[..arrival.raw.len().min(EXCERPT_BYTES)];
+    NewEvent {
+        at: arrival.at,
+        address: None,
+        queue_id: Some(arrival.queue_id.to_owned()),
+        what: What::Unreadable { problem, excerpt: String::from_utf8_lossy(excerpt).into_owned() },
+        content_key: Some(ContentKey::of(&[b"unreadable", arrival.raw])),
+    }
+}
+
+/// The log lines of a new event: what was recorded, and whether it changed the contact's state.
+fn tell(event: &NewEvent, id: EventId, policy: &Policy, store: &Store, arrival: Arrival<'_>) {
+    let queue_id = arrival.queue_id;
+    match (&event.what, &event.address) {
+        (What::Response { response, evidence }, Some(address)) => {
+            say(&LogEvent::Response { queue_id, address, response, rule: evidence.rule.as_deref().unwrap_or("-") });
+            // The record is on disk already; a log line is not worth a failure if it cannot be read back.
+            let Ok(Some(contact)) = store.contact(address) else { return };
+            let state = fold(&contact, policy, arrival.at);
+            if let Some(suppression) = state.suppressions.iter().find(|suppression| suppression.event == id) {
+                let (reason, streak) = (suppression.reason.as_str(), state.soft_streak);
+                say(&LogEvent::Deactivate { queue_id, address, reason, streak });
+            }
+        }
+        (What::Unreadable { problem, .. }, _) => say(&LogEvent::Unreadable { queue_id, problem }),
+        _ => {}
+    }
 }

@@ -1,8 +1,12 @@
 //! What comes back: read, authorise, classify, decide, commit, say (SPEC 3, 4).
+//!
+//! In: a message on the return path, or a notification of our own Postfix. Out: events in the store, on
+//! disk, and what the message was. Called by `service` at the end of the message and by `POST /v1/ingest`.
 
 pub mod ingest;
+mod respond;
 
-pub use ingest::{Arrival, Ingested, ingest};
+pub use ingest::{Arrival, Ground, Ingested, ingest};
 
 use crate::mail::{Limits, ReturnPath};
 use serde::{Deserialize, Serialize};

@@ -85,6 +85,20 @@ impl Transaction {
         self.macros.get("i").unwrap_or("-")
     }
 
+    /// The message as far as it was kept, put together again: header, empty line, body.
+    pub fn to_message(&self) -> Vec<u8> {
+        let mut message = Vec::with_capacity(self.body.len() + 4096);
+        for (name, value) in self.headers.iter() {
+            message.extend_from_slice(name);
+            message.push(b':');
+            message.extend_from_slice(value);
+            message.extend_from_slice(b"\r\n");
+        }
+        message.extend_from_slice(b"\r\n");
+        message.extend_from_slice(&self.body);
+        message
+    }
+
     /// Whether the message did not come by SMTP: sendmail(1), or Postfix itself (POSTFIX-FACTS 4). smtpd
     /// always tells `{mail_mailer}` and hands on the brackets.
     pub fn is_non_smtp(&self) -> bool {

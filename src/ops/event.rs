@@ -2,10 +2,9 @@
 //!
 //! A line reads `event=skip queue_id=4XyZ12 address=joe@example.org reason=suppressed campaign=77`.
 
-use crate::classify::Judgement;
 use crate::mail::Address;
-use crate::policy::{Authority, SkipReason};
-use crate::report::{Campaign, Kind};
+use crate::policy::{Response, SkipReason};
+use crate::report::Campaign;
 
 /// What happened, as logged and counted. The doc comment of each variant is its line in backstop-events(7).
 #[derive(Debug)]
@@ -30,29 +29,16 @@ pub enum LogEvent<'a> {
         /// How many recipients it had.
         recipients: usize,
     },
-    /// A bounce was recorded.
-    Bounce {
+    /// A response was recorded: a bounce, a delay, a delivery, a complaint, an automatic reply.
+    Response {
         /// Queue id.
         queue_id: &'a str,
         /// Contact.
         address: &'a Address,
-        /// The judgement.
-        judgement: &'a Judgement,
-        /// Authority.
-        authority: Authority,
-        /// Campaign.
-        campaign: Option<&'a Campaign>,
-    },
-    /// Another report was recorded.
-    Report {
-        /// Queue id.
-        queue_id: &'a str,
-        /// What it says.
-        kind: Kind,
-        /// Contact.
-        address: Option<&'a Address>,
-        /// Authority.
-        authority: Authority,
+        /// What came back.
+        response: &'a Response,
+        /// The rule that judged it, `-` where none had to.
+        rule: &'a str,
     },
     /// A contact's state changed to bounced or suppressed.
     Deactivate {

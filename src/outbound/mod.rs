@@ -1,4 +1,12 @@
 //! Outgoing mail: which recipients must not be mailed, and why (SPEC 7).
+//!
+//! In: a complete transaction of an outgoing campaign message. Out: a [`Screening`], which names the
+//! recipients to take off and what is to be written down. Called by `service` at the end of the message.
+
+pub mod edits;
+pub mod screen;
+
+pub use screen::{Screening, Skip, screen};
 
 use crate::report::CampaignHeaders;
 use ipnet::IpNet;
