@@ -2,6 +2,7 @@
 //! parts (RFC 2045), and which addresses are the return path. Everything above builds on this module.
 
 pub mod address;
+pub mod date;
 pub mod header;
 pub mod mime;
 pub mod return_path;
