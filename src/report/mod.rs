@@ -1,7 +1,7 @@
 //! Reads what comes back: notifications, complaints, automatic replies. A report is read, not judged:
 //! `classify` gives it a code, `authority` says how far to believe it.
 //!
-//! In: a [`Message`](crate::mail::Message). Out: a [`Report`], or nothing where the mail is a person's.
+//! In: a [`Message`]. Out: a [`Report`], or nothing where the mail is a person's.
 //! Called by `inbound` and by `backstopctl classify`. No I/O.
 
 pub mod campaign;
