@@ -2,13 +2,20 @@
 //! (SPEC 2). Rules over the reply text come first, the bare code table last. No I/O.
 
 pub mod code;
+mod literals;
+mod reading;
+pub mod reason;
+pub mod rule;
+mod rule_file;
 pub mod rules;
 pub mod status;
 
 pub use code::{BounceCode, CodeEntry};
+pub use rule::Rule;
 pub use rules::{RuleError, Rules};
 
 use crate::report::Recipient;
+use reading::Reading;
 use serde::{Deserialize, Serialize};
 
 /// Where on its way a response arose.
@@ -137,14 +144,68 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// One line on what it amounts to: the reason's where words decided, else the bounce code's.
+    pub fn description(&self) -> &'static str {
+        let by_reason = self.matched.as_ref().and_then(|_| reason::describe(&self.reason));
+        by_reason.unwrap_or_else(|| code::entry(self.code).description)
+    }
+
     /// Whether words decided, not the bare code (SPEC 6, fault).
     pub fn by_words(&self) -> bool {
         self.matched.is_some()
     }
 }
 
+/// The `rule` of a judgement that no rule decided.
+pub const CODE_TABLE: &str = "code-table";
+
+/// Octets of the matched words that a judgement keeps.
+const MATCHED_LIMIT: usize = 200;
+
 /// Judges one recipient of a bounce by the rules, then by the code table.
 pub fn classify(recipient: &Recipient, rules: &Rules) -> Judgement {
-    let _ = (recipient, rules);
-    todo!()
+    classify_in(recipient, "rfc3464", rules)
 }
+
+/// As [`classify`], for a recipient of a report that `dialect` read.
+pub fn classify_in(recipient: &Recipient, dialect: &str, rules: &Rules) -> Judgement {
+    judge(&Reading::of(recipient, dialect), rules)
+}
+
+fn judge(reading: &Reading<'_>, rules: &Rules) -> Judgement {
+    let (rule, range) = match rules.decide(reading) {
+        Some((rule, range)) => (Some(rule), range),
+        None => (None, None),
+    };
+    let found = rule.and_then(|rule| rule.code).or(reading.code);
+    // A temporary refusal without a code is 4.0.0: the class is known, and 9.1.1 is for hard bounces.
+    let by_code = code::entry(found.unwrap_or(if reading.temporary { UNNAMED_SOFT } else { BounceCode::NONE_FOUND }));
+    let bounce_type = match rule.and_then(|rule| rule.bounce_type(reading.temporary)) {
+        Some(said) => said,
+        None if reading.temporary => BounceType::Soft,
+        None => by_code.bounce_type,
+    };
+    let code = match found {
+        None if bounce_type == BounceType::Soft => UNNAMED_SOFT,
+        _ => by_code.code,
+    };
+    let matched = range.map(|range| {
+        let words = &reading.text.as_bytes()[range];
+        String::from_utf8_lossy(&words[..words.len().min(MATCHED_LIMIT)]).trim().to_owned()
+    });
+    Judgement {
+        category: rule.and_then(|rule| rule.category).unwrap_or(by_code.category),
+        bounce_type,
+        code,
+        reason: rule.and_then(|rule| rule.reason.as_deref()).unwrap_or(by_code.reason).to_owned(),
+        fault: rule.and_then(|rule| rule.fault).unwrap_or(by_code.fault),
+        rule: rule.map_or(CODE_TABLE, |rule| rule.id.as_str()).to_owned(),
+        matched,
+    }
+}
+
+/// What a soft bounce without a code is filed under.
+const UNNAMED_SOFT: BounceCode = BounceCode { class: 4, subject: 0, detail: 0 };
+
+#[cfg(test)]
+mod tests;
