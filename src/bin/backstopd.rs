@@ -1,5 +1,78 @@
-//! The daemon.
+//! The daemon: options and exit codes. What it does is in `backstop::ops::daemon`.
 
-fn main() {
-    todo!()
+use backstop::ops::config::Config;
+use backstop::ops::daemon::{self, Failure, explain};
+use backstop::ops::logging;
+use backstop::store::Store;
+use clap::Parser;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const EX_USAGE: u8 = 64;
+
+/// Keeps a bulk sender from mailing people it must not mail: a milter and bounce reader beside Postfix.
+#[derive(Parser)]
+#[command(name = "backstopd", version, after_help = "See backstopd(8) and backstop.toml(5).")]
+struct Options {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/backstop/backstop.toml")]
+    config: PathBuf,
+    /// Say what is wrong with the configuration and the rules, if anything is, and end: 0 or 78
+    #[arg(long, conflicts_with = "rebuild")]
+    check_config: bool,
+    /// Make every contact record anew from the events, while no daemon runs, and end
+    #[arg(long)]
+    rebuild: bool,
+}
+
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => {
+            // Fails when standard output is closed; there is nobody to tell then.
+            let _ = error.print();
+            return if error.use_stderr() { EX_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("backstopd: {}", explain(&failure));
+            failure.exit_code().into()
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Failure> {
+    let config = Config::read(&options.config)?;
+    if options.check_config {
+        daemon::in_force(&config)?;
+        daemon::address_key(&config)?;
+        println!("{}: can be used", options.config.display());
+        return Ok(());
+    }
+    logging::start();
+    if options.rebuild {
+        return rebuild(&config);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::System)?;
+    let served = runtime.block_on(daemon::run(&options.config, config));
+    // Whatever still hangs in a blocking call does not hold the end up.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+fn rebuild(config: &Config) -> Result<(), Failure> {
+    let store = Store::open(&config.store)?;
+    let mut told = 0;
+    let contacts = store.rebuild(&mut |events| {
+        if events >= told + 100_000 {
+            told = events;
+            eprintln!("backstopd: {events} events read");
+        }
+    })?;
+    store.close()?;
+    println!("{}: {contacts} contact records made anew", config.store.path.display());
+    Ok(())
 }

@@ -1,7 +1,61 @@
-//! Reads `backstop.toml` (SPEC 12).
+//! Reads `backstop.toml` (SPEC 12). Every key has a default, so an empty file is a valid one; a key that does
+//! not exist, or a value that cannot be used, is an error: nothing is passed over in silence.
 
+use super::keys::{Keys, word};
+use super::sections;
+use crate::milter::ListenAddress;
+use crate::outbound::Mode;
 use crate::{admin, inbound, milter, outbound, policy, store};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Every key, in the order of `config/backstop.toml`.
+pub const KEYS: [&str; 44] = [
+    "mode",
+    "milter.listen",
+    "milter.connections",
+    "milter.idle_timeout_secs",
+    "milter.decision_timeout_secs",
+    "milter.drain_timeout_secs",
+    "milter.packet_bytes",
+    "milter.header_fields",
+    "milter.header_bytes",
+    "milter.body_bytes",
+    "milter.recipients",
+    "admin.socket",
+    "admin.write_group",
+    "admin.read_group",
+    "admin.metrics_listen",
+    "store.path",
+    "store.cache_bytes",
+    "store.evidence_days",
+    "store.ledger_days",
+    "return_path.domains",
+    "return_path.addresses",
+    "return_path.recognised",
+    "return_path.unrecognised",
+    "return_path.message_bytes",
+    "return_path.header_fields",
+    "return_path.header_bytes",
+    "return_path.parts",
+    "return_path.depth",
+    "outbound.action",
+    "outbound.on_error",
+    "outbound.other_mail",
+    "outbound.networks",
+    "outbound.campaign_headers",
+    "outbound.campaign_senders",
+    "outbound.local_mailers",
+    "outbound.ledger",
+    "authority.accept_unverified",
+    "authority.sign",
+    "policy.profile",
+    "policy.settle_days",
+    "rules.directory",
+    "log.addresses",
+    "log.hash_key_file",
+    "limits.rule",
+];
 
 /// `[log] addresses`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -33,6 +87,8 @@ pub struct Config {
     pub policy: policy::Policy,
     /// `[log] addresses`.
     pub log_addresses: LogAddresses,
+    /// `[log] hash_key_file`: what the hashes in the log are keyed with; none for a key of this run only.
+    pub log_hash_key_file: Option<PathBuf>,
     /// Where the operator's rules are.
     pub rules_directory: PathBuf,
 }
@@ -49,14 +105,53 @@ pub struct ConfigError {
     pub problem: String,
 }
 
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            mode: Mode::Enforce,
+            milter: milter::server::Settings {
+                listen: vec![ListenAddress::Unix("/var/spool/postfix/backstop/milter.sock".into())],
+                connections: 1000,
+                idle_timeout: Duration::from_secs(3600),
+                decision_timeout: Duration::from_secs(60),
+                drain_timeout: Duration::from_secs(10),
+                limits: milter::Limits::default(),
+            },
+            admin: admin::server::Settings {
+                socket: "/run/backstop/admin.sock".into(),
+                metrics_listen: None,
+                write_group: "backstop-admin".to_owned(),
+                read_group: "backstop-read".to_owned(),
+            },
+            store: store::Settings {
+                path: "/var/lib/backstop/store".into(),
+                cache_bytes: 32 << 20,
+                evidence_days: 400,
+                ledger_days: 35,
+            },
+            return_path: inbound::Settings::default(),
+            outbound: outbound::Settings::default(),
+            policy: policy::Policy::default(),
+            log_addresses: LogAddresses::Plain,
+            log_hash_key_file: None,
+            rules_directory: "/etc/backstop/rules.d".into(),
+        }
+    }
+}
+
 impl Config {
     /// Reads a file.
     ///
     /// # Errors
     /// [`ConfigError`] for the first thing that cannot be used.
     pub fn read(file: &Path) -> Result<Config, ConfigError> {
-        let _ = file;
-        todo!()
+        let problem = |problem| ConfigError { file: file.to_owned(), line: None, problem };
+        let octets = std::fs::read(file).map_err(|error| problem(format!("cannot be read: {error}")))?;
+        let text = String::from_utf8(octets).map_err(|error| {
+            let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|o| **o == b'\n').count();
+            ConfigError { line: Some(line), ..problem("not TOML: the text is not UTF-8".to_owned()) }
+        })?;
+        Config::parse(file, &text)
     }
 
     /// Reads a text as if it were the file's.
@@ -64,7 +159,37 @@ impl Config {
     /// # Errors
     /// As [`Config::read`].
     pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
-        let _ = (file, text);
-        todo!()
+        let keys = Keys::read(file, text, &KEYS)?;
+        sections::refuse_what_is_not_served(&keys)?;
+        let default = Config::default();
+        Ok(Config {
+            mode: keys.get("mode", default.mode, word(&[("enforce", Mode::Enforce), ("shadow", Mode::Shadow)]))?,
+            milter: sections::read_milter(&keys, default.milter)?,
+            admin: sections::read_admin(&keys, default.admin)?,
+            store: sections::read_store(&keys, default.store)?,
+            return_path: sections::read_return_path(&keys, default.return_path)?,
+            outbound: sections::read_outbound(&keys, default.outbound)?,
+            policy: sections::read_policy(&keys, default.policy)?,
+            log_addresses: keys.get(
+                "log.addresses",
+                default.log_addresses,
+                word(&[("plain", LogAddresses::Plain), ("hashed", LogAddresses::Hashed)]),
+            )?,
+            log_hash_key_file: keys.get("log.hash_key_file", None, sections::optional_path)?,
+            rules_directory: keys.get("rules.directory", default.rules_directory, sections::path)?,
+        })
+    }
+
+    /// The sections in which `new` differs in what only a restart changes: listeners, sockets, the store, the
+    /// way addresses are logged.
+    pub fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
+        let log = |config: &Config| (config.log_addresses, config.log_hash_key_file.clone());
+        let sections = [
+            ("[milter]", self.milter != new.milter),
+            ("[admin]", self.admin != new.admin),
+            ("[store]", self.store != new.store),
+            ("[log]", log(self) != log(new)),
+        ];
+        sections.into_iter().filter(|(_, changed)| *changed).map(|(section, _)| section).collect()
     }
 }

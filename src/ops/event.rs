@@ -1,12 +1,20 @@
 //! One event, one line, one counter, one place. Every log line of the mail path is written here.
 //!
-//! A line reads `event=skip queue_id=4XyZ12 address=joe@example.org reason=suppressed campaign=77`.
+//! A line reads `event=skip queue_id=4XyZ12 address=joe@example.org reason=suppressed campaign=77`. Whatever
+//! strangers wrote is escaped by `line`, so an event is one line whatever they send.
 
+use super::line::Line;
 use crate::mail::Address;
 use crate::policy::{Response, SkipReason};
-use crate::report::Campaign;
+use crate::report::{Campaign, Kind};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use tracing::Level;
 
-/// What happened, as logged and counted. The doc comment of each variant is its line in backstop-events(7).
+pub use super::line::{AddressKey, set_addresses};
+
+/// What happened, as logged and counted. [`EVENTS`] has the name of each.
 #[derive(Debug)]
 pub enum LogEvent<'a> {
     /// A recipient was taken off an outgoing message (or would have been, in shadow mode).
@@ -114,10 +122,206 @@ pub enum LogEvent<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// The daemon serves.
+    Ready {
+        /// Its milter listeners.
+        milter: &'a str,
+        /// Its admin socket.
+        admin: &'a str,
+    },
+    /// A new configuration is in force.
+    Reload {
+        /// The file.
+        file: &'a str,
+        /// Sections that differ and wait for a restart; empty if none.
+        restart: &'a str,
+    },
+    /// A new configuration cannot be used; the old one serves on.
+    ReloadRefused {
+        /// File, line, key, what is wrong and what would do.
+        problem: &'a str,
+    },
+    /// Old words and old sends were removed from the store.
+    Expire {
+        /// Texts of reports removed.
+        evidence: u64,
+        /// Sends forgotten.
+        sends: u64,
+    },
+    /// Old words and old sends could not be removed from the store.
+    ExpireFailed {
+        /// Why.
+        problem: &'a str,
+    },
+    /// The daemon was asked to end, and drains.
+    Stop {
+        /// The signal.
+        signal: &'a str,
+    },
+    /// The daemon has ended in good order.
+    Stopped,
+    /// A fault of the program itself ended one task; the others go on.
+    Panic {
+        /// File, line and column.
+        place: &'a str,
+        /// What it said.
+        problem: &'a str,
+    },
 }
 
-/// Writes the line and counts.
+/// The name of every event, in the order of [`LogEvent`], and how loud it is.
+pub const EVENTS: [(&str, Level); 21] = [
+    ("skip", Level::INFO),
+    ("discard", Level::INFO),
+    ("response", Level::INFO),
+    ("deactivate", Level::INFO),
+    ("repeat", Level::INFO),
+    ("unreadable", Level::WARN),
+    ("not-a-report", Level::INFO),
+    ("tempfail", Level::WARN),
+    ("undecided", Level::WARN),
+    ("protocol-error", Level::WARN),
+    ("over-limit", Level::WARN),
+    ("unrecorded", Level::WARN),
+    ("operator", Level::INFO),
+    ("ready", Level::INFO),
+    ("reload", Level::INFO),
+    ("reload-refused", Level::ERROR),
+    ("expire", Level::INFO),
+    ("expire-failed", Level::WARN),
+    ("stop", Level::INFO),
+    ("stopped", Level::INFO),
+    ("panic", Level::ERROR),
+];
+
+static COUNTS: [AtomicU64; EVENTS.len()] = [const { AtomicU64::new(0) }; EVENTS.len()];
+/// Milliseconds since 1970; 0 for never.
+static LAST: [AtomicI64; EVENTS.len()] = [const { AtomicI64::new(0) }; EVENTS.len()];
+
+/// Writes the line and counts. Costs next to nothing more than the count where the level is not asked for.
 pub fn say(event: &LogEvent<'_>) {
-    let _ = event;
-    todo!()
+    let place = event.place();
+    COUNTS[place].fetch_add(1, Relaxed);
+    LAST[place].store(Timestamp::now().as_millisecond(), Relaxed);
+    match EVENTS[place].1 {
+        Level::ERROR if tracing::enabled!(Level::ERROR) => tracing::error!("{}", event.line()),
+        Level::WARN if tracing::enabled!(Level::WARN) => tracing::warn!("{}", event.line()),
+        Level::INFO if tracing::enabled!(Level::INFO) => tracing::info!("{}", event.line()),
+        _ => {}
+    }
 }
+
+/// How often each event was said since the start, every kind of [`EVENTS`].
+pub fn counters() -> BTreeMap<String, u64> {
+    let counts = COUNTS.iter().map(|count| count.load(Relaxed));
+    EVENTS.iter().map(|(name, _)| (*name).to_owned()).zip(counts).collect()
+}
+
+/// When each event was said last, for those that were.
+pub fn last() -> Vec<(&'static str, Timestamp)> {
+    let times = LAST.iter().map(|last| last.load(Relaxed));
+    EVENTS
+        .iter()
+        .zip(times)
+        .filter(|(_, last)| *last != 0)
+        .filter_map(|((name, _), last)| Some((*name, Timestamp::from_millisecond(last).ok()?)))
+        .collect()
+}
+
+impl LogEvent<'_> {
+    /// Its place in [`EVENTS`].
+    fn place(&self) -> usize {
+        match self {
+            LogEvent::Skip { .. } => 0,
+            LogEvent::Discard { .. } => 1,
+            LogEvent::Response { .. } => 2,
+            LogEvent::Deactivate { .. } => 3,
+            LogEvent::Repeat { .. } => 4,
+            LogEvent::Unreadable { .. } => 5,
+            LogEvent::NotAReport { .. } => 6,
+            LogEvent::Tempfail { .. } => 7,
+            LogEvent::Undecided { .. } => 8,
+            LogEvent::ProtocolError { .. } => 9,
+            LogEvent::OverLimit { .. } => 10,
+            LogEvent::Unrecorded { .. } => 11,
+            LogEvent::Operator { .. } => 12,
+            LogEvent::Ready { .. } => 13,
+            LogEvent::Reload { .. } => 14,
+            LogEvent::ReloadRefused { .. } => 15,
+            LogEvent::Expire { .. } => 16,
+            LogEvent::ExpireFailed { .. } => 17,
+            LogEvent::Stop { .. } => 18,
+            LogEvent::Stopped => 19,
+            LogEvent::Panic { .. } => 20,
+        }
+    }
+
+    fn line(&self) -> Line {
+        let line = Line::of(EVENTS[self.place()].0);
+        match *self {
+            LogEvent::Skip { queue_id, forward_path, reason, campaign, shadow } => {
+                let line = line.word("queue_id", queue_id).forward_path("address", forward_path);
+                let line = line.word("reason", reason.as_str()).maybe("campaign", campaign.map(|name| name.0.as_str()));
+                if shadow { line.word("shadow", "true") } else { line }
+            }
+            LogEvent::Discard { queue_id, recipients } => {
+                line.word("queue_id", queue_id).number("recipients", recipients as u64)
+            }
+            LogEvent::Response { queue_id, address, response, rule } => line
+                .word("queue_id", queue_id)
+                .address("address", address)
+                .word("kind", kind_word(response.kind))
+                .maybe("type", response.bounce_type.map(|hard_or_soft| hard_or_soft.as_str()))
+                .maybe("category", response.category.map(|category| category.as_str()))
+                .maybe("code", response.code.map(|code| code.to_string()).as_deref())
+                .maybe("reason", response.reason.as_deref())
+                .maybe("fault", response.fault.map(|fault| fault.as_str()))
+                .word("authority", response.authority.as_str())
+                .word("rule", rule)
+                .maybe("campaign", response.campaign.as_ref().map(|name| name.0.as_str()))
+                .maybe("list", response.list.as_ref().map(|list| list.0.as_str())),
+            LogEvent::Deactivate { queue_id, address, reason, streak } => line
+                .word("queue_id", queue_id)
+                .address("address", address)
+                .text("reason", reason)
+                .number("streak", u64::from(streak)),
+            LogEvent::Repeat { queue_id } | LogEvent::NotAReport { queue_id } => line.word("queue_id", queue_id),
+            LogEvent::Unreadable { queue_id, problem }
+            | LogEvent::Tempfail { queue_id, problem }
+            | LogEvent::Undecided { queue_id, problem }
+            | LogEvent::ProtocolError { queue_id, problem }
+            | LogEvent::Unrecorded { queue_id, problem } => line.word("queue_id", queue_id).text("problem", problem),
+            LogEvent::OverLimit { queue_id, limit } => line.word("queue_id", queue_id).text("limit", limit),
+            LogEvent::Operator { action, address, uid, reason } => line
+                .address("address", address)
+                .word("action", action)
+                .number("uid", u64::from(uid))
+                .text("reason", reason),
+            LogEvent::Ready { milter, admin } => line.word("milter", milter).word("admin", admin),
+            LogEvent::Reload { file, restart } => {
+                line.word("file", file).maybe("restart_for", Some(restart).filter(|sections| !sections.is_empty()))
+            }
+            LogEvent::ReloadRefused { problem } | LogEvent::ExpireFailed { problem } => line.text("problem", problem),
+            LogEvent::Expire { evidence, sends } => line.number("evidence", evidence).number("sends", sends),
+            LogEvent::Stop { signal } => line.word("signal", signal),
+            LogEvent::Stopped => line,
+            LogEvent::Panic { place, problem } => line.word("place", place).text("problem", problem),
+        }
+    }
+}
+
+fn kind_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bounce => "bounce",
+        Kind::Delayed => "delayed",
+        Kind::Delivered => "delivered",
+        Kind::Complaint => "complaint",
+        Kind::NotSpam => "not-spam",
+        Kind::OptOut => "opt-out",
+        Kind::Autoreply => "autoreply",
+        Kind::Other => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests;

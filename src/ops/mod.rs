@@ -1,5 +1,11 @@
-//! The daemon and the machine: configuration, log lines and counters, signals.
+//! The daemon and the machine: configuration, log lines and counters, signals, and the daemon's life from its
+//! start to its end.
 
 pub mod config;
+pub mod daemon;
 pub mod event;
+mod keys;
+mod line;
+pub mod logging;
+mod sections;
 pub mod signals;

@@ -25,6 +25,20 @@ pub enum Authority {
     Operator,
 }
 
+impl Authority {
+    /// The word for it in JSON and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Authority::Unverified => "unverified",
+            Authority::Authenticated => "authenticated",
+            Authority::Matched => "matched",
+            Authority::Local => "local",
+            Authority::Signed => "signed",
+            Authority::Operator => "operator",
+        }
+    }
+}
+
 /// Where a suppression holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -53,6 +67,21 @@ pub enum SkipReason {
     InvalidAddress,
     /// The domain does not exist or takes no mail.
     InvalidDomain,
+}
+
+impl SkipReason {
+    /// The word for it in JSON and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SkipReason::Suppressed => "suppressed",
+            SkipReason::Blocklist => "blocklist",
+            SkipReason::Robinson => "robinson",
+            SkipReason::Limit => "limit",
+            SkipReason::MissingInfo => "missing-info",
+            SkipReason::InvalidAddress => "invalid-address",
+            SkipReason::InvalidDomain => "invalid-domain",
+        }
+    }
 }
 
 /// What came back for one (contact, campaign), as far as the fold needs it.

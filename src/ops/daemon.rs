@@ -1,0 +1,243 @@
+//! The daemon from its start to its end: opens the store, serves the milter and the admin socket, reloads,
+//! drains.
+//!
+//! In: a configuration that was read. Called by `backstopd`. Everything that can fail at the start has its exit
+//! code of sysexits.h.
+
+use super::config::{Config, ConfigError, LogAddresses};
+use super::event::{AddressKey, LogEvent, say, set_addresses};
+use super::signals::{Asked, Signals};
+use crate::admin::server::ConfigState;
+use crate::classify::{RuleError, Rules};
+use crate::milter::ListenAddress;
+use crate::service::{InForce, Service};
+use crate::store::{Store, StoreError};
+use crate::{admin, milter};
+use jiff::Timestamp;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// How much longer than the drain time the end may take: the admin socket's requests, and some slack.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// Why the daemon cannot start, or did not end in good order.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The operator's rules cannot be used.
+    #[error(transparent)]
+    Rules(#[from] RuleError),
+    /// The key for hashing addresses cannot be had.
+    #[error("[log] hash_key_file {}: {source}", file.display())]
+    HashKey {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store cannot be opened, rebuilt or closed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A socket cannot be listened on.
+    #[error("{0}")]
+    Listen(std::io::Error),
+    /// The system refuses what every daemon needs.
+    #[error("{0}")]
+    System(std::io::Error),
+}
+
+impl Failure {
+    /// The exit code (sysexits.h).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Config(_) | Failure::Rules(_) | Failure::HashKey { .. } => 78, // EX_CONFIG
+            Failure::Store(StoreError::InUse { .. } | StoreError::Busy) => 75,      // EX_TEMPFAIL
+            Failure::Store(StoreError::NewerSchema { .. }) => 65,                   // EX_DATAERR
+            Failure::Store(StoreError::Unwritable { .. }) => 73,                    // EX_CANTCREAT
+            Failure::Store(StoreError::Engine(_) | StoreError::Damaged { .. } | StoreError::Stopped) => 74, // EX_IOERR
+            Failure::Listen(_) => 69,                                               // EX_UNAVAILABLE
+            Failure::System(_) => 71,                                               // EX_OSERR
+        }
+    }
+}
+
+/// What a configuration puts in force: reads the operator's rules.
+///
+/// # Errors
+/// [`RuleError`] for the first rule file that cannot be used.
+pub fn in_force(config: &Config) -> Result<InForce, RuleError> {
+    Ok(InForce {
+        mode: config.mode,
+        outbound: config.outbound.clone(),
+        inbound: config.return_path.clone(),
+        policy: config.policy.clone(),
+        rules: Arc::new(Rules::with_overlay(&config.rules_directory)?),
+    })
+}
+
+/// The key that addresses in the log are hashed with, if they are.
+///
+/// # Errors
+/// [`Failure::HashKey`] when it cannot be read.
+pub fn address_key(config: &Config) -> Result<Option<AddressKey>, Failure> {
+    match (config.log_addresses, &config.log_hash_key_file) {
+        (LogAddresses::Plain, _) => Ok(None),
+        (LogAddresses::Hashed, None) => AddressKey::random().map(Some).map_err(Failure::System),
+        (LogAddresses::Hashed, Some(file)) => {
+            AddressKey::read(file).map(Some).map_err(|source| Failure::HashKey { file: file.clone(), source })
+        }
+    }
+}
+
+/// Serves until a signal asks for the end.
+///
+/// # Errors
+/// [`Failure`] when it cannot start, or what waited could not be written at the end.
+pub async fn run(file: &Path, config: Config) -> Result<(), Failure> {
+    let mut signals = Signals::listen().map_err(Failure::System)?;
+    raise_open_files();
+    set_addresses(address_key(&config)?);
+    let in_force = in_force(&config)?;
+    let settings = config.store.clone();
+    let store = blocking(move || Store::open(&settings)).await??;
+    let service = Arc::new(Service::new(store.clone(), in_force));
+    let served = serve(file, config, service, &mut signals).await;
+    let closed = blocking(move || store.close()).await;
+    served?;
+    closed??;
+    say(&LogEvent::Stopped);
+    Ok(())
+}
+
+async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut Signals) -> Result<(), Failure> {
+    let running = Arc::new(Running::new(file));
+    // The milter comes last: Postfix finds a daemon that is whole, or none.
+    let admin = admin::server::Server::start(config.admin.clone(), service.clone(), running.clone());
+    let admin = admin.await.map_err(Failure::Listen)?;
+    match milter::server::Server::start(config.milter.clone(), service.clone()).await {
+        Ok(milter) => *locked(&running.milter) = Some(milter),
+        Err(error) => {
+            admin.stop().await;
+            return Err(Failure::Listen(error));
+        }
+    }
+    say(&LogEvent::Ready { milter: &running.listeners(), admin: &config.admin.socket.display().to_string() });
+    loop {
+        match signals.next().await {
+            Asked::Reload => running.reload(&config, &service).await,
+            Asked::Stop(signal) => {
+                say(&LogEvent::Stop { signal });
+                break;
+            }
+        }
+    }
+    let milter = locked(&running.milter).take();
+    let drained = async {
+        if let Some(milter) = milter {
+            milter.stop().await;
+        }
+        admin.stop().await;
+    };
+    tokio::select! {
+        () = drained => {}
+        () = tokio::time::sleep(config.milter.drain_timeout + SLACK) => {}
+        _ = signals.stop() => {} // asked twice: at once
+    }
+    Ok(())
+}
+
+/// What the admin socket tells of the daemon.
+struct Running {
+    milter: Mutex<Option<milter::server::Server>>,
+    config_state: Mutex<ConfigState>,
+}
+
+impl Running {
+    fn new(file: &Path) -> Running {
+        let state = ConfigState { file: file.to_owned(), loaded_at: Timestamp::now(), reload_error: None };
+        Running { milter: Mutex::new(None), config_state: Mutex::new(state) }
+    }
+
+    /// The milter's listeners, as `ready` tells them.
+    fn listeners(&self) -> String {
+        let milter = locked(&self.milter);
+        let addresses = milter.iter().flat_map(|milter| milter.addresses());
+        let spelled = |address: &ListenAddress| match address {
+            ListenAddress::Unix(path) => format!("unix:{}", path.display()),
+            ListenAddress::Inet(address) => format!("inet:{address}"),
+        };
+        addresses.map(spelled).collect::<Vec<_>>().join(",")
+    }
+
+    /// Reads the configuration and the rules again; puts them in force only if all of it can be used.
+    async fn reload(&self, started_with: &Config, service: &Service) {
+        let file = locked(&self.config_state).file.clone();
+        let read = || -> Result<_, Failure> {
+            let config = Config::read(&file)?;
+            let in_force = in_force(&config)?;
+            // Not used before a restart, but better refused now than then.
+            address_key(&config)?;
+            Ok((config, in_force))
+        };
+        match tokio::task::block_in_place(read) {
+            Ok((config, in_force)) => {
+                service.replace(in_force);
+                let mut state = locked(&self.config_state);
+                (state.loaded_at, state.reload_error) = (Timestamp::now(), None);
+                let restart = started_with.needs_restart(&config).join(",");
+                say(&LogEvent::Reload { file: &state.file.display().to_string(), restart: &restart });
+            }
+            Err(failure) => {
+                let problem = explain(&failure);
+                say(&LogEvent::ReloadRefused { problem: &problem });
+                locked(&self.config_state).reload_error = Some(problem);
+            }
+        }
+    }
+}
+
+impl admin::server::Daemon for Running {
+    fn milter_connections(&self) -> usize {
+        locked(&self.milter).as_ref().map_or(0, milter::server::Server::connections)
+    }
+
+    fn config_state(&self) -> ConfigState {
+        locked(&self.config_state).clone()
+    }
+}
+
+/// An error with its causes, in one line.
+pub fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::System(std::io::Error::other(error)))
+}
+
+/// Lets the process open as many files as it may: every milter connection is one.
+fn raise_open_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // Refused in some sandboxes; then the soft limit is what there is.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}

@@ -1,0 +1,245 @@
+//! The sections of `backstop.toml`, each read into the settings of the piece it belongs to.
+//!
+//! Called by `config` with the keys of one file. Each value is brought to the form in which it is used: domains
+//! as A-labels, addresses as contacts have them, times as durations.
+
+use super::config::ConfigError;
+use super::keys::{Keys, boolean, number, string, word};
+use crate::inbound::Recognised;
+use crate::mail::{Address, ReturnPath};
+use crate::milter::ListenAddress;
+use crate::outbound::{OnError, OtherMail, SkipAction};
+use crate::policy::Profile;
+use crate::report::CampaignHeaders;
+use crate::{admin, inbound, milter, outbound, policy, store};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::de::DeValue;
+
+const OCTETS: &str = "octets";
+const FIELDS: &str = "header fields";
+const LATER: &str = "not available in this version";
+
+/// Keys whose place is settled, but that nothing serves yet: only the value that asks for nothing is taken.
+pub fn refuse_what_is_not_served(keys: &Keys<'_>) -> Result<(), ConfigError> {
+    keys.get("authority.sign", false, |value| match boolean(value)? {
+        false => Ok(false),
+        true => Err(format!("signing is {LATER}; set it to false")),
+    })?;
+    keys.get("return_path.unrecognised", (), |value| match string(value)?.as_str() {
+        "deliver" => Ok(()),
+        _ => Err(format!("anything but delivering is {LATER}; set it to \"deliver\"")),
+    })?;
+    keys.get("limits.rule", (), |value| match value.as_array() {
+        Some(rules) if rules.is_empty() => Ok(()),
+        _ => Err(format!("message limits are {LATER}; leave the list empty")),
+    })
+}
+
+/// `[milter]`.
+pub fn read_milter(
+    keys: &Keys<'_>,
+    default: milter::server::Settings,
+) -> Result<milter::server::Settings, ConfigError> {
+    let listen = keys.list("milter.listen", default.listen, ListenAddress::parse)?;
+    if listen.is_empty() {
+        return Err(
+            keys.refuse("milter.listen", "is empty; name at least one listener, such as \"inet:127.0.0.1:8899\"")
+        );
+    }
+    if let Some(twice) = (1..listen.len()).find(|place| listen[..*place].contains(&listen[*place])) {
+        return Err(
+            keys.refuse("milter.listen", &format!("names the same listener twice; remove number {}", twice + 1))
+        );
+    }
+    let limits = default.limits;
+    Ok(milter::server::Settings {
+        listen,
+        connections: keys.get("milter.connections", default.connections, number(1..=65_536, "connections"))?,
+        idle_timeout: keys.get("milter.idle_timeout_secs", default.idle_timeout, seconds(1..=604_800))?,
+        decision_timeout: keys.get("milter.decision_timeout_secs", default.decision_timeout, seconds(1..=3600))?,
+        drain_timeout: keys.get("milter.drain_timeout_secs", default.drain_timeout, seconds(0..=3600))?,
+        limits: milter::Limits {
+            // Postfix sends body chunks of 65535 octets, each in a packet with its command octet.
+            packet_bytes: keys.get("milter.packet_bytes", limits.packet_bytes, number(65_536..=1 << 26, OCTETS))?,
+            headers: keys.get("milter.header_fields", limits.headers, number(10..=100_000, FIELDS))?,
+            header_bytes: keys.get("milter.header_bytes", limits.header_bytes, number(1024..=1 << 26, OCTETS))?,
+            body_bytes: keys.get("milter.body_bytes", limits.body_bytes, number(1024..=1 << 30, OCTETS))?,
+            recipients: keys.get("milter.recipients", limits.recipients, number(1..=1_000_000, "recipients"))?,
+        },
+    })
+}
+
+/// `[admin]`.
+pub fn read_admin(keys: &Keys<'_>, default: admin::server::Settings) -> Result<admin::server::Settings, ConfigError> {
+    Ok(admin::server::Settings {
+        socket: keys.get("admin.socket", default.socket, path)?,
+        metrics_listen: keys.get("admin.metrics_listen", default.metrics_listen, |value| {
+            match string(value)?.as_str() {
+                "" => Ok(None),
+                text => text.parse().map(Some).map_err(|_| {
+                    format!("\"{text}\" is no address and port; write it as 127.0.0.1:9899 or [::1]:9899")
+                }),
+            }
+        })?,
+        write_group: keys.get("admin.write_group", default.write_group, group)?,
+        read_group: keys.get("admin.read_group", default.read_group, group)?,
+    })
+}
+
+/// `[store]`.
+pub fn read_store(keys: &Keys<'_>, default: store::Settings) -> Result<store::Settings, ConfigError> {
+    Ok(store::Settings {
+        path: keys.get("store.path", default.path, path)?,
+        cache_bytes: keys.get("store.cache_bytes", default.cache_bytes, number(1 << 20..=1 << 36, OCTETS))?,
+        evidence_days: keys.get("store.evidence_days", default.evidence_days, number(1..=36_500, "days"))?,
+        ledger_days: keys.get("store.ledger_days", default.ledger_days, number(1..=36_500, "days"))?,
+    })
+}
+
+/// `[return_path]`.
+pub fn read_return_path(keys: &Keys<'_>, default: inbound::Settings) -> Result<inbound::Settings, ConfigError> {
+    let limits = default.limits;
+    Ok(inbound::Settings {
+        return_path: ReturnPath {
+            domains: keys.list("return_path.domains", default.return_path.domains, domain)?,
+            addresses: keys.list("return_path.addresses", default.return_path.addresses, address)?,
+        },
+        recognised: keys.get(
+            "return_path.recognised",
+            default.recognised,
+            word(&[("discard", Recognised::Discard), ("deliver", Recognised::Deliver)]),
+        )?,
+        limits: crate::mail::Limits {
+            message_bytes: keys.get(
+                "return_path.message_bytes",
+                limits.message_bytes,
+                number(1024..=1 << 30, OCTETS),
+            )?,
+            headers: keys.get("return_path.header_fields", limits.headers, number(10..=100_000, FIELDS))?,
+            header_bytes: keys.get("return_path.header_bytes", limits.header_bytes, number(1024..=1 << 26, OCTETS))?,
+            parts: keys.get("return_path.parts", limits.parts, number(4..=10_000, "parts"))?,
+            // Deeper nesting than this overflows the MIME parser's stack.
+            depth: keys.get("return_path.depth", limits.depth, number(2..=64, "levels"))?,
+        },
+    })
+}
+
+/// `[outbound]`.
+pub fn read_outbound(keys: &Keys<'_>, default: outbound::Settings) -> Result<outbound::Settings, ConfigError> {
+    let headers = default.campaign_headers.names;
+    Ok(outbound::Settings {
+        action: keys.get(
+            "outbound.action",
+            default.action,
+            word(&[("drop", SkipAction::Drop), ("reject", SkipAction::Reject)]),
+        )?,
+        on_error: keys.get(
+            "outbound.on_error",
+            default.on_error,
+            word(&[("accept", OnError::Accept), ("tempfail", OnError::Tempfail)]),
+        )?,
+        other_mail: keys.get(
+            "outbound.other_mail",
+            default.other_mail,
+            word(&[("pass", OtherMail::Pass), ("screen", OtherMail::Screen)]),
+        )?,
+        networks: keys.list("outbound.networks", default.networks, network)?,
+        campaign_headers: CampaignHeaders { names: keys.list("outbound.campaign_headers", headers, field_name)? },
+        campaign_senders: keys.list("outbound.campaign_senders", default.campaign_senders, |sender| {
+            match sender.strip_prefix('@') {
+                Some(name) => domain(name).map(|domain| format!("@{domain}")),
+                None => address(sender),
+            }
+        })?,
+        local_mailers: keys.list("outbound.local_mailers", default.local_mailers, |name| Ok(name.to_owned()))?,
+        ledger: keys.get("outbound.ledger", default.ledger, boolean)?,
+    })
+}
+
+/// `[policy]` and `[authority]`.
+pub fn read_policy(keys: &Keys<'_>, default: policy::Policy) -> Result<policy::Policy, ConfigError> {
+    let profile = |value: &DeValue<'_>| match string(value)?.as_str() {
+        "standard" => Ok(Profile::Standard),
+        "literal" => Ok(Profile::Literal),
+        later @ ("daily" | "twice-weekly" | "weekly" | "monthly") => {
+            Err(format!("\"{later}\" is {LATER}; it takes \"standard\" or \"literal\""))
+        }
+        other => Err(format!("\"{other}\" cannot be used; it takes \"standard\" or \"literal\"")),
+    };
+    let days = |value: &DeValue<'_>| {
+        number(1..=365, "days")(value).map(|days: u32| Duration::from_secs(u64::from(days) * 86_400))
+    };
+    Ok(policy::Policy {
+        profile: keys.get("policy.profile", default.profile, profile)?,
+        settle: keys.get("policy.settle_days", default.settle, days)?,
+        soft_streak: default.soft_streak,
+        accept_unverified: keys.get("authority.accept_unverified", default.accept_unverified, boolean)?,
+    })
+}
+
+fn seconds(range: std::ops::RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {
+    move |value| number(range.clone(), "seconds")(value).map(Duration::from_secs)
+}
+
+/// An absolute path.
+pub fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
+    absolute(&string(value)?)
+}
+
+/// An absolute path, or none where the string is empty.
+pub fn optional_path(value: &DeValue<'_>) -> Result<Option<PathBuf>, String> {
+    Some(string(value)?).filter(|name| !name.is_empty()).map(|name| absolute(&name)).transpose()
+}
+
+fn absolute(name: &str) -> Result<PathBuf, String> {
+    match PathBuf::from(name) {
+        path if path.is_absolute() && !name.contains('\0') => Ok(path),
+        _ => Err(format!("\"{name}\" is no absolute path; begin it with /")),
+    }
+}
+
+fn group(value: &DeValue<'_>) -> Result<String, String> {
+    match string(value)? {
+        name if name.is_empty() => Err("is empty; name a group".to_owned()),
+        name => Ok(name),
+    }
+}
+
+/// A domain in the form contacts have it.
+fn domain(name: &str) -> Result<String, String> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    match Address::parse(&format!("postmaster@{name}")) {
+        Ok(address) if !name.contains('@') => Ok(address.domain().to_owned()),
+        _ => Err(format!("\"{name}\" is no domain; write it as example.com")),
+    }
+}
+
+/// An address in the form contacts have it; `*` may stand in a local part (RFC 5321 §4.1.2 allows it there).
+fn address(text: &str) -> Result<String, String> {
+    let address = Address::parse(text).map_err(|problem| format!("{problem}; write it as name@example.com"))?;
+    Ok(address.as_str().to_owned())
+}
+
+/// As in Postfix's `mynetworks`: `10.0.0.0/8`, `[::1]/128`, a bare address for a single host.
+fn network(text: &str) -> Result<IpNet, String> {
+    let plain = text.replacen('[', "", 1).replacen(']', "", 1);
+    let network = plain.parse::<IpNet>().or_else(|_| plain.parse::<IpAddr>().map(IpNet::from));
+    match network {
+        Ok(network) if network.trunc() == network => Ok(network),
+        Ok(network) => Err(format!("\"{text}\" has bits set behind its prefix; write it as {}", network.trunc())),
+        Err(_) => Err(format!("\"{text}\" is no network; write it as 10.0.0.0/8, fc00::/7 or 192.0.2.1")),
+    }
+}
+
+/// RFC 5322 §3.6.8: printable US-ASCII without the colon.
+fn field_name(name: &str) -> Result<String, String> {
+    let valid = !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':');
+    if valid {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("\"{name}\" is no header field name; write it without its colon"))
+    }
+}

@@ -1,0 +1,383 @@
+//! `backstop.toml`: what is read, what is refused and in which words, and that every key is written down.
+
+use backstop::inbound::Recognised;
+use backstop::milter::ListenAddress;
+use backstop::ops::config::{Config, KEYS, LogAddresses};
+use backstop::outbound::{Mode, OnError, OtherMail, SkipAction};
+use backstop::policy::Profile;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const SHIPPED: &str = include_str!("../config/backstop.toml");
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("backstop.toml"), text).map_err(|error| error.to_string())
+}
+
+/// `[section]` and `key = value` for a key of the list.
+fn line(key: &str, value: &str) -> String {
+    match key.split_once('.') {
+        Some((section, key)) => format!("[{section}]\n{key} = {value}\n"),
+        None => format!("{key} = {value}\n"),
+    }
+}
+
+#[test]
+fn an_empty_file_is_a_valid_one() {
+    assert_eq!(parse("").expect("empty is valid"), Config::default());
+}
+
+#[test]
+fn the_shipped_file_says_what_the_defaults_are() {
+    assert_eq!(parse(SHIPPED).expect("the shipped file is valid"), Config::default());
+}
+
+#[test]
+fn every_key_is_in_the_shipped_file_in_this_order_with_a_comment_above_it() {
+    let mut section = String::new();
+    let mut found = Vec::new();
+    let mut above = "";
+    for line in SHIPPED.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = format!("{}.", name.trim_end_matches(']'));
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            assert!(above.starts_with('#'), "{key} has no comment above it");
+            found.push(format!("{section}{key}"));
+        }
+        above = line;
+    }
+    assert_eq!(found, KEYS);
+}
+
+#[test]
+fn every_key_is_in_the_manual() {
+    let manual = include_str!("../man/backstop.toml.5");
+    for key in KEYS {
+        let (section, name) = key.split_once('.').unwrap_or(("", key));
+        let part = match section {
+            "" => manual,
+            _ => {
+                let start =
+                    manual.find(&format!("\n.SS [{section}]\n")).unwrap_or_else(|| panic!("no .SS [{section}]"));
+                let rest = &manual[start + 1..];
+                &rest[..rest[1..].find("\n.S").map_or(rest.len(), |end| end + 1)]
+            }
+        };
+        assert!(part.contains(&format!("\n.B {name}\n")), "backstop.toml(5): {key} is missing");
+    }
+    let entries = manual.lines().filter(|line| line.starts_with(".B ")).count();
+    assert_eq!(entries, KEYS.len(), "backstop.toml(5) describes a key that does not exist");
+}
+
+#[test]
+fn every_key_is_read() {
+    // No key takes a date, so each must be refused by the piece that reads it.
+    for key in KEYS {
+        let error = parse(&line(key, "1979-05-27")).expect_err(key);
+        let number = if key.contains('.') { 2 } else { 1 };
+        assert!(error.starts_with(&format!("backstop.toml:{number}: {key}: ")), "{key}: {error}");
+    }
+}
+
+#[test]
+fn every_key_can_be_set() {
+    let config = parse(
+        r#"
+mode = "shadow"
+[milter]
+listen = ["inet:127.0.0.1:8899", "unix:/run/m.sock"]
+connections = 7
+idle_timeout_secs = 11
+decision_timeout_secs = 12
+drain_timeout_secs = 0
+packet_bytes = 70_000
+header_fields = 13
+header_bytes = 2000
+body_bytes = 0x1000
+recipients = 14
+[admin]
+socket = "/tmp/a.sock"
+write_group = "w"
+read_group = "r"
+metrics_listen = "127.0.0.1:9899"
+[store]
+path = "/tmp/store"
+cache_bytes = 1048576
+evidence_days = 15
+ledger_days = 16
+[return_path]
+domains = ["Bounces.Example.COM", "bücher.example"]
+addresses = ["FBL@example.com", "bounce+*@example.com"]
+recognised = "deliver"
+message_bytes = 3000
+header_fields = 17
+header_bytes = 3001
+parts = 18
+depth = 19
+[outbound]
+action = "reject"
+on_error = "tempfail"
+other_mail = "screen"
+networks = ["192.0.2.1", "[2001:db8::]/32"]
+campaign_headers = ["X-Mailing"]
+campaign_senders = ["News@Example.com", "@News.example.com"]
+local_mailers = ["mbox"]
+ledger = false
+[authority]
+accept_unverified = true
+[policy]
+profile = "literal"
+settle_days = 20
+[rules]
+directory = "/tmp/rules.d"
+[log]
+addresses = "hashed"
+hash_key_file = "/tmp/key"
+"#,
+    )
+    .expect("all of it is valid");
+    assert_eq!(config.mode, Mode::Shadow);
+    let milter = &config.milter;
+    let listen = [
+        ListenAddress::Inet("127.0.0.1:8899".parse().expect("a literal address")),
+        ListenAddress::Unix("/run/m.sock".into()),
+    ];
+    assert_eq!((milter.listen.as_slice(), milter.connections), (listen.as_slice(), 7));
+    assert_eq!((milter.idle_timeout, milter.decision_timeout), (Duration::from_secs(11), Duration::from_secs(12)));
+    assert_eq!(milter.drain_timeout, Duration::ZERO);
+    let limits = &milter.limits;
+    assert_eq!((limits.packet_bytes, limits.headers, limits.header_bytes), (70_000, 13, 2000));
+    assert_eq!((limits.body_bytes, limits.recipients), (4096, 14));
+    assert_eq!(config.admin.socket, PathBuf::from("/tmp/a.sock"));
+    assert_eq!((config.admin.write_group.as_str(), config.admin.read_group.as_str()), ("w", "r"));
+    assert_eq!(config.admin.metrics_listen, Some("127.0.0.1:9899".parse().expect("a literal address")));
+    let store = &config.store;
+    assert_eq!((store.path.as_path(), store.cache_bytes), (Path::new("/tmp/store"), 1 << 20));
+    assert_eq!((store.evidence_days, store.ledger_days), (15, 16));
+    let back = &config.return_path;
+    assert_eq!(back.return_path.domains, ["bounces.example.com", "xn--bcher-kva.example"]);
+    assert_eq!(back.return_path.addresses, ["fbl@example.com", "bounce+*@example.com"]);
+    assert_eq!(back.recognised, Recognised::Deliver);
+    assert_eq!((back.limits.message_bytes, back.limits.headers, back.limits.header_bytes), (3000, 17, 3001));
+    assert_eq!((back.limits.parts, back.limits.depth), (18, 19));
+    let out = &config.outbound;
+    assert_eq!((out.action, out.on_error, out.other_mail), (SkipAction::Reject, OnError::Tempfail, OtherMail::Screen));
+    let networks: Vec<_> = out.networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["192.0.2.1/32", "2001:db8::/32"]);
+    assert_eq!(out.campaign_headers.names, ["X-Mailing"]);
+    assert_eq!(out.campaign_senders, ["news@example.com", "@news.example.com"]);
+    assert_eq!((out.local_mailers.as_slice(), out.ledger), (["mbox".to_owned()].as_slice(), false));
+    let policy = &config.policy;
+    assert_eq!((policy.profile, policy.accept_unverified), (Profile::Literal, true));
+    assert_eq!(policy.settle, Duration::from_secs(20 * 86_400));
+    assert_eq!(config.rules_directory, PathBuf::from("/tmp/rules.d"));
+    assert_eq!(config.log_addresses, LogAddresses::Hashed);
+    assert_eq!(config.log_hash_key_file, Some("/tmp/key".into()));
+}
+
+#[test]
+fn what_cannot_be_used_is_answered_with_file_line_key_and_what_would_do() {
+    for (text, want) in [
+        ("mode = \"enfroce\"", "1: mode: \"enfroce\" cannot be used; it takes \"enforce\" or \"shadow\""),
+        ("\nmode = 3", "2: mode: takes \"enforce\" or \"shadow\", not an integer"),
+        ("mdoe = \"shadow\"", "1: mdoe: unknown key; did you mean mode (ahead of all sections)?"),
+        ("colour = 1", "1: colour: unknown key; backstop.toml(5) lists them"),
+        ("settle_days = 5", "1: settle_days: unknown key; did you mean settle_days in [policy]?"),
+        ("[policy]\nsettle_day = 5", "2: policy.settle_day: unknown key; did you mean settle_days in [policy]?"),
+        ("[log]\nledger = true", "2: log.ledger: unknown key; did you mean ledger in [outbound]?"),
+        ("[outbuond]\nledger = true", "1: outbuond: unknown section; did you mean [outbound]?"),
+        ("[surprise]\nx = 1", "1: surprise: unknown section; backstop.toml(5) lists them"),
+        ("milter = \"inet:1\"", "1: milter: is a section; write its keys below a line [milter]"),
+        (
+            "[milter]\nconnections = 0",
+            "2: milter.connections: 0 cannot be used; it takes a whole number of connections from 1 to 65536",
+        ),
+        (
+            "[milter]\nconnections = \"9\"",
+            "2: milter.connections: takes a whole number of connections from 1 to 65536, not a string",
+        ),
+        (
+            "[store]\nledger_days = -1",
+            "2: store.ledger_days: -1 cannot be used; it takes a whole number of days from 1 to 36500",
+        ),
+        ("[store]\npath = \"store\"", "2: store.path: \"store\" is no absolute path; begin it with /"),
+        (
+            "[milter]\nlisten = []",
+            "2: milter.listen: is empty; name at least one listener, such as \"inet:127.0.0.1:8899\"",
+        ),
+        (
+            "[milter]\nlisten = \"inet:1\"",
+            "2: milter.listen: takes a list of strings, [\"...\", \"...\"], not a string",
+        ),
+        (
+            "[milter]\nlisten = [\"unix:/a\", \"unix:/a\"]",
+            "2: milter.listen: names the same listener twice; remove number 2",
+        ),
+        (
+            "[outbound]\nnetworks = [\n  \"10.0.0.0/8\",\n  \"10.1.2.3/8\",\n]",
+            "4: outbound.networks: \"10.1.2.3/8\" has bits set behind its prefix; write it as 10.0.0.0/8",
+        ),
+        (
+            "[outbound]\nnetworks = [\"example.com\"]",
+            "2: outbound.networks: \"example.com\" is no network; write it as 10.0.0.0/8, fc00::/7 or 192.0.2.1",
+        ),
+        (
+            "[outbound]\ncampaign_headers = [\"List-ID:\"]",
+            "2: outbound.campaign_headers: \"List-ID:\" is no header field name; write it without its colon",
+        ),
+        (
+            "[return_path]\ndomains = [\"a@b.example\"]",
+            "2: return_path.domains: \"a@b.example\" is no domain; write it as example.com",
+        ),
+        (
+            "[return_path]\naddresses = [\"joe\"]",
+            "2: return_path.addresses: \"joe\" has no domain; write it as name@example.com",
+        ),
+        (
+            "[admin]\nmetrics_listen = \"9899\"",
+            "2: admin.metrics_listen: \"9899\" is no address and port; write it as 127.0.0.1:9899 or [::1]:9899",
+        ),
+        ("[admin]\nread_group = \"\"", "2: admin.read_group: is empty; name a group"),
+        (
+            "[policy]\nprofile = \"strict\"",
+            "2: policy.profile: \"strict\" cannot be used; it takes \"standard\" or \"literal\"",
+        ),
+    ] {
+        assert_eq!(parse(text).expect_err(text), format!("backstop.toml:{want}"), "{text}");
+    }
+}
+
+#[test]
+fn a_listener_that_cannot_be_used_is_named_at_its_line() {
+    let error =
+        parse("[milter]\nlisten = [\n  \"unix:/a\",\n  \"carrier-pigeon:9\",\n]").expect_err("no such transport");
+    assert!(error.starts_with("backstop.toml:4: milter.listen: "), "{error}");
+    assert!(error.contains("carrier-pigeon"), "{error}");
+}
+
+#[test]
+fn what_is_no_toml_is_answered_with_its_line() {
+    for (text, line) in [("mode = \"shadow\"\n[milter\n", 2), ("a = = 1", 1), ("mode = \"a\"\nmode = \"b\"", 2)] {
+        let error = parse(text).expect_err(text);
+        assert!(error.starts_with(&format!("backstop.toml:{line}: not TOML: ")), "{text}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn what_comes_in_a_later_version_is_refused_and_not_passed_over() {
+    for text in [
+        "[authority]\nsign = true",
+        "[return_path]\nunrecognised = \"discard\"",
+        "[policy]\nprofile = \"daily\"",
+        "[policy]\nprofile = \"twice-weekly\"",
+        "[policy]\nprofile = \"weekly\"",
+        "[policy]\nprofile = \"monthly\"",
+        "[limits]\nrule = [{ messages = 9, window = \"1d\" }]",
+        "[limits]\n[[limits.rule]]\nmessages = 9",
+    ] {
+        let error = parse(text).expect_err(text);
+        assert!(error.contains("not available in this version"), "{text}: {error}");
+        let number: usize = error.split(':').nth(1).and_then(|number| number.parse().ok()).expect("a line number");
+        assert!(number >= 2, "{error}");
+    }
+    for text in ["[authority]\nsign = false", "[admin]\nmetrics_listen = \"\"", "[limits]", "[limits]\nrule = []"] {
+        assert_eq!(parse(text).expect(text), Config::default());
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = Config::read(Path::new("/nonexistent/backstop.toml")).expect_err("it does not exist");
+    assert!(error.to_string().starts_with("/nonexistent/backstop.toml: cannot be read: "), "{error}");
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), b"mode = \"shadow\"\n# \xff\n").expect("writable");
+    let error = Config::read(file.path()).expect_err("not UTF-8");
+    assert_eq!(error.line, Some(2), "{error}");
+}
+
+#[test]
+fn what_only_a_restart_changes_is_told_by_section() {
+    let old = Config::default();
+    for (text, want) in [
+        ("mode = \"shadow\"\n[policy]\nsettle_days = 3", vec![]),
+        ("[milter]\nconnections = 3", vec!["[milter]"]),
+        ("[admin]\nsocket = \"/a\"\n[store]\npath = \"/b\"", vec!["[admin]", "[store]"]),
+        ("[log]\nhash_key_file = \"/a\"", vec!["[log]"]),
+    ] {
+        assert_eq!(old.needs_restart(&parse(text).expect(text)), want, "{text}");
+    }
+}
+
+/// Runs backstopd: exit code, standard output, standard error.
+fn backstopd(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_backstopd"))
+        .args(arguments)
+        .output()
+        .expect("backstopd can be started");
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn check_config_ends_with_0_or_78_and_says_why() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("backstop.toml");
+    let name = file.to_str().expect("a UTF-8 path");
+    let check = |text: &str| {
+        std::fs::write(&file, text).expect("writable");
+        backstopd(&["--config", name, "--check-config"])
+    };
+    let rules = directory.path().join("rules.d");
+    let with_rules = format!("[rules]\ndirectory = \"{}\"\n", rules.display());
+    assert_eq!(check(&with_rules), (Some(0), format!("{name}: can be used\n"), String::new()));
+
+    let (code, out, error) = check("mode = \"shadwo\"");
+    assert_eq!((code, out.as_str()), (Some(78), ""));
+    assert_eq!(
+        error,
+        format!("backstopd: {name}:1: mode: \"shadwo\" cannot be used; it takes \"enforce\" or \"shadow\"\n")
+    );
+
+    std::fs::create_dir(&rules).expect("writable");
+    std::fs::write(rules.join("mine.toml"), "[[rule]]\nid = 3\n").expect("writable");
+    let (code, _, error) = check(&with_rules);
+    assert_eq!(code, Some(78), "{error}");
+    assert!(error.contains("mine.toml"), "{error}");
+    std::fs::remove_file(rules.join("mine.toml")).expect("it was written");
+
+    let key = directory.path().join("key");
+    std::fs::write(&key, "short").expect("writable");
+    let hashed = format!("{with_rules}[log]\naddresses = \"hashed\"\nhash_key_file = \"{}\"\n", key.display());
+    let (code, _, error) = check(&hashed);
+    assert_eq!(code, Some(78), "{error}");
+    assert!(error.contains("hash_key_file") && error.contains("at least 16"), "{error}");
+
+    let (code, _, error) = backstopd(&["--config", "/nonexistent/backstop.toml", "--check-config"]);
+    assert_eq!(code, Some(78), "{error}");
+    assert!(error.contains("/nonexistent/backstop.toml: cannot be read"), "{error}");
+}
+
+#[test]
+fn a_command_line_that_cannot_be_used_ends_with_64() {
+    for arguments in [["--colour"].as_slice(), &["--config"], &["--check-config", "--rebuild"], &["start"]] {
+        let (code, _, error) = backstopd(arguments);
+        assert_eq!(code, Some(64), "{arguments:?}: {error}");
+        assert!(!error.is_empty());
+    }
+    let (code, out, _) = backstopd(&["--version"]);
+    assert_eq!((code, out), (Some(0), format!("backstopd {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn every_option_is_in_the_manual() {
+    let manual = include_str!("../man/backstopd.8").replace("\\-", "-");
+    let options = manual.split("\n.SH OPTIONS\n").nth(1).and_then(|rest| rest.split("\n.SH ").next());
+    let options = options.expect("a section OPTIONS");
+    let (_, help, _) = backstopd(&["--help"]);
+    let told: Vec<&str> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
+    assert!(told.len() >= 5, "{help}");
+    for option in told {
+        assert!(options.contains(&format!("\\fB{option}\\fR")), "backstopd(8): {option} is missing");
+    }
+}
