@@ -187,11 +187,23 @@ impl Judge for Service {
         Begun { store: self.store.clone(), in_force: self.in_force() }
     }
 
-    async fn conclude(&self, begun: Begun, interest: Interest, transaction: Box<Transaction>) -> Conclusion {
+    async fn conclude(&self, begun: Begun, interest: Interest, transaction: &Transaction) -> Conclusion {
         match interest {
             Interest::Idle => Conclusion::pass(),
-            Interest::Screening => begun.screen(&transaction),
-            Interest::Inspecting => begun.inspect(&transaction).await,
+            Interest::Screening => begun.screen(transaction),
+            Interest::Inspecting => begun.inspect(transaction).await,
+        }
+    }
+
+    fn overdue(&self, interest: Interest, transaction: &Transaction) -> Conclusion {
+        let (queue_id, problem) = (transaction.queue_id(), "no decision within the time for one");
+        match interest {
+            Interest::Idle => Conclusion::pass(),
+            Interest::Screening => self.begin().undecided(queue_id, problem, Vec::new()),
+            Interest::Inspecting => {
+                say(&LogEvent::Tempfail { queue_id, problem });
+                Conclusion { edits: Vec::new(), verdict: Verdict::Tempfail }
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The milter protocol, version 6, as Postfix speaks it: `packet` cuts the stream, `command` reads what the
 //! MTA says, `reply` writes what we answer, `negotiation` agrees on what is said at all, `macros` keeps the
-//! MTA's variables, `session` is the state machine without socket or clock, `server` the I/O around it.
+//! MTA's variables, `transaction` what is known of a message, `session` is the state machine without socket
+//! or clock, `server` the I/O around it.
 
 pub mod command;
 pub mod listen;
@@ -10,10 +11,12 @@ pub mod packet;
 pub mod reply;
 pub mod server;
 pub mod session;
+pub mod transaction;
 
 pub use command::Command;
 pub use listen::ListenAddress;
 pub use macros::Macros;
 pub use negotiation::Wanted;
 pub use reply::{Edit, Reply, SmtpReply};
-pub use session::{Choose, Conclusion, ForwardPath, Interest, Limits, Peer, Session, Step, Transaction, Verdict};
+pub use session::{Choose, Conclusion, Interest, Session, Step, Verdict};
+pub use transaction::{ForwardPath, Limits, Peer, Transaction};

@@ -1,0 +1,251 @@
+//! One connection: reads packets, steps the session, writes what it answers.
+//!
+//! One read may bring many packets: all of them are taken, then one write answers them. The buffers live as
+//! long as the connection.
+
+use super::{Judge, Settings};
+use crate::milter::command::{Command, CommandError};
+use crate::milter::packet::{Cutter, PacketError};
+use crate::milter::session::SessionError;
+use crate::milter::{Choose, Conclusion, ForwardPath, Interest, Reply, Session, SmtpReply, Step, Transaction};
+use crate::ops::event::{LogEvent, say};
+use std::future::poll_fn;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+
+/// How often a decision that takes long is said to be under way; each word of it restarts Postfix's
+/// `milter_content_timeout` (300 s unless set lower).
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a connection between messages may be silent while the server stops. An SMTP session that is busy
+/// says MAIL sooner; one that idles would be waited for in vain.
+const QUIET_WHILE_STOPPING: Duration = Duration::from_millis(500);
+
+/// Answers kept for reuse; a longer one, with thousands of deletions, is given back.
+const KEPT_OUT: usize = 64 << 10;
+
+/// A connection about to be served.
+pub struct Connection<J> {
+    settings: Arc<Settings>,
+    judge: Arc<J>,
+    stop: watch::Receiver<bool>,
+}
+
+/// Why a connection ended without a good-bye.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error("the MTA closed the connection inside a packet")]
+    CutShort,
+    #[error("nothing was heard from the MTA for {0:?}")]
+    Idle(Duration),
+    #[error("the MTA took no answer for {0:?}")]
+    Stuck(Duration),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Chooses for what comes outside of a message.
+struct Nobody;
+
+/// One connection being served.
+struct Conversation<'a, J: Judge, S> {
+    stream: S,
+    judge: &'a J,
+    settings: &'a Settings,
+    session: Session,
+    chooser: Option<J::Chooser>,
+    out: Vec<u8>,
+    heard: Instant,
+    /// One timer for the whole connection: it is looked at when it fires, not set anew for every read.
+    silence: Pin<Box<Sleep>>,
+    stop: &'a mut watch::Receiver<bool>,
+    stopping: bool,
+}
+
+impl<J: Judge> Connection<J> {
+    /// A connection about to be served.
+    pub fn new(settings: Arc<Settings>, judge: Arc<J>, stop: watch::Receiver<bool>) -> Connection<J> {
+        Connection { settings, judge, stop }
+    }
+
+    /// Serves it to its end.
+    pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) {
+        let heard = Instant::now();
+        let mut conversation = Conversation {
+            stream,
+            judge: &*self.judge,
+            settings: &self.settings,
+            session: Session::new(self.judge.wanted(), self.settings.limits.clone()),
+            chooser: None,
+            out: Vec::with_capacity(1024),
+            heard,
+            silence: Box::pin(sleep_until(heard + self.settings.idle_timeout)),
+            stop: &mut self.stop,
+            stopping: false,
+        };
+        let Err(problem) = conversation.run().await else { return };
+        let queue_id = conversation.session.transaction().queue_id();
+        match problem {
+            Broken::Idle(_) | Broken::Packet(PacketError::TooLong { .. }) => {
+                say(&LogEvent::OverLimit { queue_id, limit: &problem.to_string() });
+            }
+            _ => say(&LogEvent::ProtocolError { queue_id, problem: &problem.to_string() }),
+        }
+    }
+}
+
+impl<J: Judge, S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, J, S> {
+    async fn run(&mut self) -> Result<(), Broken> {
+        let mut cutter = Cutter::new(self.settings.limits.packet_bytes);
+        loop {
+            while let Some(packet) = cutter.next_packet()? {
+                match self.step(Command::read(packet)?)? {
+                    Step::Continue => {}
+                    Step::Conclude(interest) => self.conclude(interest).await?,
+                    Step::Quit => return self.flush().await,
+                }
+            }
+            self.flush().await?;
+            match self.hear(cutter.space()).await? {
+                0 if cutter.is_inside_packet() => return Err(Broken::CutShort),
+                // Postfix says good-bye, but a process of its may also be killed: then there is nobody to answer.
+                0 => return Ok(()),
+                count => cutter.filled(count),
+            }
+        }
+    }
+
+    /// Reads as soon as there is something to read. Returns 0 when the connection is over: closed by the MTA, or
+    /// quiet while the server stops.
+    async fn hear(&mut self, space: &mut [u8]) -> Result<usize, Broken> {
+        if self.stopping {
+            self.watch_silence();
+        }
+        loop {
+            tokio::select! {
+                biased;
+                read = self.stream.read(space) => {
+                    self.heard = Instant::now();
+                    return Ok(read?);
+                }
+                _ = self.stop.changed(), if !self.stopping => {
+                    self.stopping = true;
+                    self.heard = Instant::now();
+                    self.watch_silence();
+                }
+                () = self.silence.as_mut() => {
+                    if Instant::now() < self.heard + self.patience() {
+                        self.watch_silence();
+                    } else if self.is_waiting_to_stop() {
+                        return Ok(0);
+                    } else {
+                        return Err(Broken::Idle(self.settings.idle_timeout));
+                    }
+                }
+            }
+        }
+    }
+
+    fn watch_silence(&mut self) {
+        let until = self.heard + self.patience();
+        self.silence.as_mut().reset(until);
+    }
+
+    fn patience(&self) -> Duration {
+        let idle_timeout = self.settings.idle_timeout;
+        if self.is_waiting_to_stop() { QUIET_WHILE_STOPPING.min(idle_timeout) } else { idle_timeout }
+    }
+
+    fn is_waiting_to_stop(&self) -> bool {
+        self.stopping && self.session.is_between_messages()
+    }
+
+    fn step(&mut self, command: Command<'_>) -> Result<Step, SessionError> {
+        if matches!(command, Command::Mail(..)) {
+            self.chooser = Some(self.judge.begin());
+        }
+        let chooser: &dyn Choose = self.chooser.as_ref().map_or(&Nobody, |chooser| chooser);
+        self.session.step(command, chooser, &mut self.out)
+    }
+
+    async fn conclude(&mut self, interest: Interest) -> Result<(), Broken> {
+        let conclusion = self.decide(interest).await?;
+        let is_changed = !conclusion.edits.is_empty();
+        let queue_id = is_changed.then(|| self.session.transaction().queue_id().to_owned());
+        let left_out = self.session.conclude(&conclusion, &mut self.out);
+        if left_out > 0 {
+            let problem = format!("{left_out} changes left out: the MTA did not agree to such at the negotiation");
+            say(&LogEvent::ProtocolError { queue_id: queue_id.as_deref().unwrap_or("-"), problem: &problem });
+        }
+        Ok(())
+    }
+
+    async fn decide(&mut self, interest: Interest) -> Result<Conclusion, Broken> {
+        let chooser = self.chooser.take().unwrap_or_else(|| self.judge.begin());
+        let transaction = self.session.transaction();
+        let decision = async { self.judge.conclude(chooser, interest, transaction).await };
+        let mut decision = pin!(contain_panic(decision));
+        let mut overdue = pin!(sleep(self.settings.decision_timeout));
+        loop {
+            tokio::select! {
+                biased;
+                conclusion = decision.as_mut() => {
+                    return Ok(conclusion.unwrap_or_else(|| self.judge.overdue(interest, transaction)));
+                }
+                () = overdue.as_mut() => return Ok(self.judge.overdue(interest, transaction)),
+                () = sleep(PROGRESS_EVERY) => {
+                    Reply::Progress.write(&mut self.out);
+                    send(&mut self.stream, &mut self.out, self.settings.idle_timeout).await?;
+                }
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Broken> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        send(&mut self.stream, &mut self.out, self.settings.idle_timeout).await
+    }
+}
+
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, out: &mut Vec<u8>, patience: Duration) -> Result<(), Broken> {
+    timeout(patience, stream.write_all(out)).await.map_err(|_| Broken::Stuck(patience))??;
+    out.clear();
+    out.shrink_to(KEPT_OUT);
+    Ok(())
+}
+
+/// The output of a future; `None` if it panics. The panic hook has told of it by then.
+async fn contain_panic<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}
+
+impl Choose for Nobody {
+    fn interest(&self, _: &Transaction) -> Interest {
+        Interest::Idle
+    }
+
+    fn refuse(&self, _: &Transaction, _: &ForwardPath) -> Option<SmtpReply> {
+        None
+    }
+}
