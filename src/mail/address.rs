@@ -10,8 +10,9 @@ use unicode_normalization::UnicodeNormalization;
 
 /// Octets looked at. The longest path is 256 (RFC 5321 §4.5.3.1.3); a source route may stand before it.
 const INPUT_BYTES: usize = 1000;
-/// RFC 5321 §4.5.3.1.1, measured on the normal form.
-const LOCAL_PART_BYTES: usize = 64;
+/// RFC 5321 §4.5.3.1.1 allows 64, but servers send and take more, for bounce addresses that carry the recipient
+/// above all; a contact that Postfix delivers to must have a name here. Measured on the normal form.
+const LOCAL_PART_BYTES: usize = 255;
 /// RFC 5321 §4.5.3.1.2.
 const DOMAIN_BYTES: usize = 255;
 /// RFC 1035 §2.3.4.
@@ -32,7 +33,7 @@ pub enum AddressError {
     /// There is no `@`, so no domain.
     #[error("\"{0}\" has no domain")]
     NoDomain(String),
-    /// The local part is empty, too long (64 octets, RFC 5321 §4.5.3.1.1) or holds what may not stand there.
+    /// The local part is empty, too long (255 octets) or holds what may not stand there.
     #[error("\"{0}\" has an invalid local part")]
     LocalPart(String),
     /// The domain is no domain name or address literal, or is too long (255 octets).
