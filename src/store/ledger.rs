@@ -1,1 +1,317 @@
-//! ledger
+//! The send ledger: which message went to whom. Keys and encoding of tree `ledger`, and the sends that are
+//! not written yet.
+//!
+//! A message is known by 16 octets of the hash of its Message-ID, a recipient by 8 of its address. The day
+//! leads the key, so that what is old lies together and is dropped as one range. The first [`INLINE`]
+//! recipients stand in the message's record; the others, of a message that many share, have a key of their
+//! own each, since a record that long would be written again with every send.
+
+use super::fact::{Reader, put_text, put_time};
+use super::{Send, SendMatch, StoreError};
+use crate::mail::{Address, ListId, MessageId};
+use crate::report::Campaign;
+use jiff::Timestamp;
+use sled::Tree;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+const VERSION: u8 = 1;
+
+/// So many recipients stand in the record of their message.
+pub const INLINE: usize = 256;
+
+/// At most so many sends wait to be written...
+const WAITING: usize = 65_536;
+/// ... and so many recipients.
+const WAITING_RECIPIENTS: usize = 1 << 20;
+
+/// The hash of a Message-ID.
+pub type MessageKey = [u8; 16];
+
+/// The hash of a recipient's address.
+pub type Recipient = u64;
+
+/// What is remembered of a message on one day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendRecord {
+    /// When it first passed.
+    pub at: Timestamp,
+    /// Its campaign.
+    pub campaign: Option<Campaign>,
+    /// Its list.
+    pub list: Option<ListId>,
+    /// Its recipients.
+    pub recipients: BTreeSet<Recipient>,
+    /// Whether more recipients have keys of their own.
+    pub crowded: bool,
+}
+
+/// The hash of a Message-ID.
+pub fn message_key(message_id: &MessageId) -> MessageKey {
+    let mut key = [0; 16];
+    blake3::Hasher::new().update(message_id.0.as_bytes()).finalize_xof().fill(&mut key);
+    key
+}
+
+/// The hash of a recipient's address.
+pub fn recipient_key(address: &Address) -> Recipient {
+    let mut key = [0; 8];
+    blake3::Hasher::new().update(address.as_str().as_bytes()).finalize_xof().fill(&mut key);
+    u64::from_be_bytes(key)
+}
+
+/// The day of a time, from 1970-01-01; 0 before.
+pub fn day_of(at: Timestamp) -> u32 {
+    u32::try_from(at.as_second().div_euclid(86_400)).unwrap_or(0)
+}
+
+/// The key of a message's record.
+pub fn record_key(day: u32, message: MessageKey) -> Vec<u8> {
+    [&day.to_be_bytes()[..], &message].concat()
+}
+
+/// The key of a recipient that does not stand in the record.
+pub fn recipient_record_key(day: u32, message: MessageKey, recipient: Recipient) -> Vec<u8> {
+    [&day.to_be_bytes()[..], &message, &recipient.to_be_bytes()].concat()
+}
+
+impl SendRecord {
+    /// The record of one send.
+    pub fn of(send: &Send) -> SendRecord {
+        SendRecord {
+            at: send.at,
+            campaign: send.campaign.clone(),
+            list: send.list.clone(),
+            recipients: send.recipients.iter().map(recipient_key).collect(),
+            crowded: false,
+        }
+    }
+
+    /// Adds what another send of the same message knows. What was said first stands.
+    pub fn merge(&mut self, other: SendRecord) {
+        self.at = self.at.min(other.at);
+        self.campaign = self.campaign.take().or(other.campaign);
+        self.list = self.list.take().or(other.list);
+        self.recipients.extend(other.recipients);
+        self.crowded |= other.crowded;
+    }
+
+    /// Takes out the recipients that need keys of their own.
+    pub fn overflow(&mut self) -> BTreeSet<Recipient> {
+        let Some(first) = self.recipients.iter().nth(INLINE).copied() else { return BTreeSet::new() };
+        self.crowded = true;
+        self.recipients.split_off(&first)
+    }
+
+    /// Its octets.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut record = vec![VERSION, u8::from(self.crowded)];
+        put_time(&mut record, self.at);
+        put_text(&mut record, self.campaign.as_ref().map(|campaign| campaign.0.as_str()));
+        put_text(&mut record, self.list.as_ref().map(|list| list.0.as_str()));
+        record.extend(self.recipients.iter().flat_map(|recipient| recipient.to_be_bytes()));
+        record
+    }
+
+    /// Reads its octets.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn decode(record: &[u8]) -> Result<SendRecord, &'static str> {
+        let mut reader = Reader(record);
+        let read = |reader: &mut Reader<'_>| -> Option<SendRecord> {
+            let [VERSION, crowded] = reader.octets()? else { return None };
+            let (at, campaign, list) = (reader.time()?, reader.text()?.map(Campaign), reader.text()?.map(ListId));
+            let (recipients, rest) = reader.0.as_chunks();
+            let recipients = recipients.iter().map(|recipient| u64::from_be_bytes(*recipient)).collect();
+            rest.is_empty().then_some(SendRecord { at, campaign, list, recipients, crowded: crowded != 0 })
+        };
+        read(&mut reader).ok_or("cut off, or of an unknown version")
+    }
+}
+
+/// The record of a message on a day.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub fn record(ledger: &Tree, day: u32, message: MessageKey) -> Result<Option<SendRecord>, StoreError> {
+    let Some(value) = ledger.get(record_key(day, message))? else { return Ok(None) };
+    let damaged = |problem: &str| {
+        let key = format!("{day} {:032x}", u128::from_be_bytes(message));
+        StoreError::Damaged { tree: "ledger", key, problem: problem.to_owned() }
+    };
+    SendRecord::decode(&value).map(Some).map_err(damaged)
+}
+
+/// What the tree knows of a message and a recipient. `days` are asked newest first; the first that has the
+/// recipient answers, else the first that has the message.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub fn find(
+    ledger: &Tree,
+    days: impl Iterator<Item = u32>,
+    message: MessageKey,
+    recipient: Recipient,
+) -> Result<Option<SendMatch>, StoreError> {
+    let mut found = None;
+    for day in days {
+        let Some(record) = record(ledger, day, message)? else { continue };
+        let is_recipient = record.recipients.contains(&recipient)
+            || record.crowded && ledger.contains_key(recipient_record_key(day, message, recipient))?;
+        let SendRecord { at, campaign, list, .. } = record;
+        let this = SendMatch { at, campaign, list, recipient: is_recipient };
+        if is_recipient {
+            return Ok(Some(this));
+        }
+        found.get_or_insert(this);
+    }
+    Ok(found)
+}
+
+/// The days on which there are sends.
+///
+/// # Errors
+/// [`StoreError`] when the tree cannot be read.
+pub fn days(ledger: &Tree) -> Result<BTreeSet<u32>, StoreError> {
+    let mut days = BTreeSet::new();
+    let mut first = 0_u32;
+    while let Some(entry) = ledger.range(first.to_be_bytes()..).next() {
+        let (key, _) = entry?;
+        let Some(day) = key.first_chunk().map(|day| u32::from_be_bytes(*day)) else { break };
+        days.insert(day);
+        let Some(next) = day.checked_add(1) else { break };
+        first = next;
+    }
+    Ok(days)
+}
+
+/// Sends of one batch, by message and day.
+pub type Sends = BTreeMap<(MessageKey, u32), SendRecord>;
+
+/// Sends that are not on disk yet: those that gather, and those a batch is about to write.
+#[derive(Default)]
+pub struct PendingSends {
+    gathering: Sends,
+    recipients: usize,
+    writing: Arc<Sends>,
+}
+
+impl PendingSends {
+    /// Adds one.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] when too many wait.
+    pub fn add(&mut self, message: MessageKey, record: SendRecord) -> Result<(), StoreError> {
+        if self.len() >= WAITING || self.recipients + record.recipients.len() > WAITING_RECIPIENTS {
+            return Err(StoreError::Busy);
+        }
+        self.recipients += record.recipients.len();
+        match self.gathering.entry((message, day_of(record.at))) {
+            std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(record)),
+            std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().merge(record),
+        }
+        Ok(())
+    }
+
+    /// How many messages wait.
+    pub fn len(&self) -> usize {
+        self.gathering.len() + self.writing.len()
+    }
+
+    /// At most `limit` of them to be written. Until [`PendingSends::written`] is called these are given again.
+    pub fn take(&mut self, limit: usize) -> Arc<Sends> {
+        if self.writing.is_empty() {
+            let sends: Sends = (0..limit).map_while(|_| self.gathering.pop_first()).collect();
+            self.recipients -= sends.values().map(|record| record.recipients.len()).sum::<usize>().min(self.recipients);
+            self.writing = Arc::new(sends);
+        }
+        self.writing.clone()
+    }
+
+    /// Those taken are in the tree.
+    pub fn written(&mut self) {
+        self.writing = Arc::default();
+    }
+
+    /// What is known here of a message and a recipient.
+    pub fn find(&self, message: MessageKey, recipient: Recipient) -> Option<SendMatch> {
+        let of_message = (message, 0)..=(message, u32::MAX);
+        let records = self.gathering.range(of_message.clone()).rev().chain(self.writing.range(of_message).rev());
+        let matches = records.map(|(_, record)| SendMatch {
+            at: record.at,
+            campaign: record.campaign.clone(),
+            list: record.list.clone(),
+            recipient: record.recipients.contains(&recipient),
+        });
+        let matches: Vec<SendMatch> = matches.collect();
+        matches.iter().find(|found| found.recipient).or(matches.first()).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(recipients: impl IntoIterator<Item = Recipient>) -> SendRecord {
+        SendRecord {
+            at: Timestamp::new(1_700_000_000, 5).unwrap(),
+            campaign: Some(Campaign("spring".to_owned())),
+            list: None,
+            recipients: recipients.into_iter().collect(),
+            crowded: false,
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_only_whole() {
+        let written = record([1, 2, u64::MAX]);
+        let octets = written.encode();
+        assert_eq!(SendRecord::decode(&octets), Ok(written));
+        for end in (0..octets.len()).filter(|end| (octets.len() - end) % 8 != 0) {
+            assert!(SendRecord::decode(&octets[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn recipients_beyond_the_first_get_keys_of_their_own() {
+        let mut crowd = record(0..1000);
+        let outside = crowd.overflow();
+        assert_eq!((crowd.recipients.len(), outside.len(), crowd.crowded), (INLINE, 1000 - INLINE, true));
+        assert!(crowd.encode().len() < super::super::schema::PIECE);
+        let mut few = record(0..INLINE as u64);
+        assert!(few.overflow().is_empty() && !few.crowded);
+    }
+
+    #[test]
+    fn sends_are_found_while_they_wait_and_while_they_are_written() {
+        let mut pending = PendingSends::default();
+        pending.add([1; 16], record([10])).unwrap();
+        pending.add([1; 16], record([11])).unwrap();
+        pending.add([2; 16], record([12])).unwrap();
+        assert_eq!(pending.len(), 2, "sends of one message on one day are one");
+        let taken = pending.take(1);
+        assert_eq!(taken.keys().next(), Some(&([1; 16], day_of(record([]).at))));
+        assert_eq!(pending.take(9), taken, "given again until written");
+        for (message, recipient, want) in
+            [([1; 16], 11, Some(true)), ([1; 16], 12, Some(false)), ([2; 16], 12, Some(true)), ([3; 16], 1, None)]
+        {
+            assert_eq!(pending.find(message, recipient).map(|found| found.recipient), want, "{message:?} {recipient}");
+        }
+        pending.written();
+        assert_eq!(pending.find([1; 16], 11), None);
+        assert_eq!(pending.take(9).len(), 1);
+    }
+
+    #[test]
+    fn too_many_waiting_sends_are_refused() {
+        let mut pending = PendingSends::default();
+        for number in 0..WAITING as u128 {
+            pending.add(number.to_be_bytes(), record([1])).unwrap();
+        }
+        assert!(matches!(pending.add([255; 16], record([1])), Err(StoreError::Busy)));
+        let mut pending = PendingSends::default();
+        let crowd = record(0..WAITING_RECIPIENTS as u64 + 1);
+        assert!(matches!(pending.add([0; 16], crowd), Err(StoreError::Busy)));
+    }
+}

@@ -4,11 +4,20 @@
 //! everybody: it drains what waits, applies it in one transaction over all trees, makes it durable, and then
 //! answers all (group commit). Reads go straight to the trees; whether a contact is on record at all is
 //! answered from memory.
+//!
+//! In: events and sends, from `inbound`, `outbound` and `admin`. Out: contact records, which the caller
+//! folds; events; what the ledger knows. [`schema`] tells what lies on disk.
 
+mod batch;
 pub mod contacts;
 pub mod events;
+pub mod fact;
 pub mod ledger;
+mod on_record;
 pub mod schema;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 mod writer;
 
 use crate::mail::{Address, ListId, MessageId};
@@ -16,7 +25,9 @@ use crate::policy::{Contact, ContentKey, Event, EventId, What};
 use crate::report::Campaign;
 use jiff::Timestamp;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, mpsc};
+use tokio::sync::{oneshot, watch};
 
 /// How the store is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,9 +166,22 @@ pub struct Figures {
     pub disk_bytes: u64,
 }
 
+/// What [`Store::expire`] let go of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Events that lost their words.
+    pub events: u64,
+    /// Entries of the ledger.
+    pub sends: u64,
+}
+
+/// Events in one transaction of an import.
+const IMPORTED_AT_ONCE: usize = 256;
+
 /// The store. Clones share it.
 #[derive(Clone)]
 pub struct Store {
+    settings: Arc<Settings>,
     inner: Arc<writer::Inner>,
 }
 
@@ -167,8 +191,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when it is in use, newer, unwritable or damaged.
     pub fn open(settings: &Settings) -> Result<Store, StoreError> {
-        let _ = settings;
-        todo!()
+        Store::open_with(settings, Arc::new(|file| file.sync_data()))
+    }
+
+    fn open_with(settings: &Settings, sync: schema::Sync) -> Result<Store, StoreError> {
+        let inner = writer::Inner::open(settings, sync)?;
+        Ok(Store { settings: Arc::new(settings.clone()), inner: Arc::new(inner) })
     }
 
     /// Records events and returns when they are on disk, all or none. The answer is in the order asked.
@@ -176,8 +204,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when they could not be made durable; then none of them counts.
     pub async fn record(&self, events: Vec<NewEvent>) -> Result<Vec<Recorded>, StoreError> {
-        let _ = (&self.inner, events);
-        todo!()
+        let (reply, answer) = oneshot::channel();
+        self.inner.shared.record(events, Box::new(move |result| drop(reply.send(result))))?;
+        answer.await.unwrap_or(Err(StoreError::Stopped))
     }
 
     /// As [`Store::record`], for callers without a runtime (rebuild, offline tools).
@@ -185,18 +214,37 @@ impl Store {
     /// # Errors
     /// As [`Store::record`].
     pub fn record_blocking(&self, events: Vec<NewEvent>) -> Result<Vec<Recorded>, StoreError> {
-        let _ = events;
-        todo!()
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.inner.shared.record(events, Box::new(move |result| drop(reply.send(result))))?;
+        answer.recv().unwrap_or(Err(StoreError::Stopped))
     }
 
-    /// Records events soon, within a second, without anybody waiting: skips and sends.
+    /// Records events soon, within a second, without anybody waiting: skips and sends. They are tried again
+    /// for as long as the store cannot be written.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when too many wait already, [`StoreError::Stopped`] when there is no writer;
     /// then the events are not recorded.
     pub fn record_soon(&self, events: Vec<NewEvent>) -> Result<(), StoreError> {
-        let _ = events;
-        todo!()
+        self.inner.shared.record_soon(events)
+    }
+
+    /// Records events fast, durable only when all are, for imports: events before one that fails may be on
+    /// record. Sorted by address it is fastest. Returns how many were new. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they could not be written or made durable.
+    pub fn import(&self, events: impl IntoIterator<Item = NewEvent>) -> Result<u64, StoreError> {
+        let mut events = events.into_iter();
+        let mut recorded = 0;
+        loop {
+            let some: Vec<NewEvent> = events.by_ref().take(IMPORTED_AT_ONCE).collect();
+            if some.is_empty() {
+                self.inner.shared.run(|writer| writer.settle())?;
+                return Ok(recorded);
+            }
+            recorded += self.inner.shared.run(|writer| writer.import_step(some))?;
+        }
     }
 
     /// Remembers a send soon, in a batch with others. Found by [`Store::find_send`] at once.
@@ -204,8 +252,7 @@ impl Store {
     /// # Errors
     /// As [`Store::record_soon`].
     pub fn remember_send(&self, send: Send) -> Result<(), StoreError> {
-        let _ = send;
-        todo!()
+        self.inner.shared.remember(ledger::message_key(&send.message_id), ledger::SendRecord::of(&send))
     }
 
     /// What the ledger knows of this Message-ID, and of this recipient under it.
@@ -213,15 +260,22 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     pub fn find_send(&self, message_id: &MessageId, recipient: &Address) -> Result<Option<SendMatch>, StoreError> {
-        let _ = (message_id, recipient);
-        todo!()
+        let (message, recipient) = (ledger::message_key(message_id), ledger::recipient_key(recipient));
+        // What leaves the queue is in the tree by then, so the queue comes first.
+        let pending = self.inner.shared.pending_send(message, recipient);
+        if pending.as_ref().is_some_and(|pending| pending.recipient) {
+            return Ok(pending);
+        }
+        let days = self.inner.shared.ledger_days.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let reading = self.inner.shared.read();
+        let written = ledger::find(&reading.engine()?.ledger, days.into_iter().rev(), message, recipient)?;
+        Ok(written.filter(|written| written.recipient || pending.is_none()).or(pending))
     }
 
     /// Whether anything that may suppress is on record of the contact. In memory; false is certain, true
     /// wants [`Store::contact`].
     pub fn may_be_suppressed(&self, address: &Address) -> bool {
-        let _ = address;
-        todo!()
+        self.inner.shared.on_record.contains(address)
     }
 
     /// The record of a contact.
@@ -229,31 +283,35 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     pub fn contact(&self, address: &Address) -> Result<Option<Contact>, StoreError> {
-        let _ = address;
-        todo!()
+        contacts::contact(&self.inner.shared.read().engine()?.contacts, address)
     }
 
-    /// The events of a contact, oldest first, at most `limit` of the newest.
+    /// The events of a contact, oldest first, at most `limit` of the newest, by when they were recorded.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     pub fn events_of(&self, address: &Address, limit: usize) -> Result<Vec<Event>, StoreError> {
-        let _ = (address, limit);
-        todo!()
+        let reading = self.inner.shared.read();
+        let engine = reading.engine()?;
+        let ids = contacts::event_ids(&engine.contacts, &engine.by_contact, address, limit)?;
+        let stored = ids.into_iter().filter_map(|id| events::get(&engine.events, id).transpose());
+        stored.map(|stored| stored.map(|stored| stored.event)).collect()
     }
 
-    /// Events with an id above `after`, oldest first, at most `limit`.
+    /// Events with an id above `after`, oldest first, at most `limit`. Only what is on disk for good.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     pub fn events_after(&self, after: Option<EventId>, limit: usize) -> Result<Vec<Event>, StoreError> {
-        let _ = (after, limit);
-        todo!()
+        let last = *self.inner.shared.recorded.borrow();
+        let reading = self.inner.shared.read();
+        let stored = events::range(&reading.engine()?.events, after, last).take(limit);
+        stored.map(|stored| stored.map(|stored| stored.event)).collect()
     }
 
     /// Waits until an event is recorded that was not there when the receiver was last asked.
-    pub fn watch(&self) -> tokio::sync::watch::Receiver<EventId> {
-        todo!()
+    pub fn watch(&self) -> watch::Receiver<EventId> {
+        self.inner.shared.recorded.subscribe()
     }
 
     /// Contacts that may be suppressed, in order of address, behind `cursor`, at most `limit`; with their
@@ -266,29 +324,72 @@ impl Store {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<(Address, Contact)>, StoreError> {
-        let _ = (cursor, limit);
-        todo!()
+        contacts::page(&self.inner.shared.read().engine()?.contacts, cursor, limit)
     }
 
     /// Makes every contact record anew from the events. `progress` is told how many events were read.
+    /// Returns how many contacts have a record. Blocks; the old records serve until the new ones are whole,
+    /// and recording goes on.
     ///
     /// # Errors
-    /// [`StoreError`] when the store cannot be read or written.
+    /// [`StoreError`] when the store cannot be read or written; the old records stay.
     pub fn rebuild(&self, progress: &mut dyn FnMut(u64)) -> Result<u64, StoreError> {
-        let _ = progress;
-        todo!()
+        let shared = &self.inner.shared;
+        shared.run(|writer| writer.begin_rebuild())?;
+        loop {
+            let step = shared.run(|writer| writer.rebuild_step())?;
+            progress(step.events);
+            if let Some(made) = step.done {
+                return Ok(made);
+            }
+        }
+    }
+
+    /// Lets go of what is older than `evidence_days` and `ledger_days`: the words of reports, and sends.
+    /// Verdicts stay. The daemon calls it daily. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read or written; what went before is gone.
+    pub fn expire(&self, now: Timestamp) -> Result<Expired, StoreError> {
+        let Settings { evidence_days, ledger_days, .. } = *self.settings;
+        let shared = &self.inner.shared;
+        let mut expired = Expired::default();
+        let day = ledger::day_of(upkeep::days_before(now, ledger_days));
+        loop {
+            match shared.run(move |writer| writer.expire_sends_step(day))? {
+                0 => break,
+                removed => expired.sends += removed,
+            }
+        }
+        let end = EventId::new(upkeep::days_before(now, evidence_days), 0, 0);
+        loop {
+            let (shortened, more) = shared.run(move |writer| writer.expire_words_step(end))?;
+            expired.events += shortened;
+            if !more {
+                break;
+            }
+        }
+        shared.run(|writer| writer.settle())?;
+        Ok(expired)
     }
 
     /// Figures for `status`.
     pub fn figures(&self) -> Figures {
-        todo!()
+        let shared = &self.inner.shared;
+        Figures {
+            events: shared.events.load(Ordering::Relaxed),
+            contacts: shared.contacts.load(Ordering::Relaxed),
+            waiting: shared.waiting(),
+            disk_bytes: shared.read().engine().map_or(0, |engine| engine.disk_bytes()),
+        }
     }
 
-    /// Writes what waits, makes it durable and ends the writer. Called once, when the daemon stops.
+    /// Writes what waits, makes it durable and ends the writer. Called once, when the daemon stops; the last
+    /// clone does the same when it is dropped.
     ///
     /// # Errors
     /// [`StoreError`] when what waited could not be written.
     pub fn close(&self) -> Result<(), StoreError> {
-        todo!()
+        self.inner.close()
     }
 }

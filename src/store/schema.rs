@@ -1,1 +1,328 @@
-//! schema
+//! What lies on disk: the directory, its lock, the trees and the records that describe them.
+//!
+//! | tree | key | value |
+//! |---|---|---|
+//! | `events` | event id, 16 octets, big-endian; a piece number behind it from the second piece on | the event ([`super::events`]) |
+//! | `contacts.N` | address, NUL, content key (or event id where there is none) | the fact the event adds ([`super::contacts`]) |
+//! | `by_contact.N` | address, NUL, event id | nothing: events that add no fact, skips above all |
+//! | `ledger` | day, hash of the Message-ID, hash of a recipient in crowded messages | the send ([`super::ledger`]) |
+//! | `meta` | a name | see [`Meta`] |
+//!
+//! `contacts.N` is the contact records, the cache of the fold, and at the same time recognises reports that
+//! were here before. A contact's facts lie side by side under its address, so that recording one is one
+//! insert, whatever the contact's history. N is the generation: a rebuild writes the next and then switches.
+//!
+//! No value is longer than [`PIECE`]. sled keeps pages beyond 128 KiB in files of their own, which it never
+//! syncs; a page holds some 16 entries.
+
+use super::{Settings, StoreError};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use sled::transaction::{TransactionError, TransactionalTree};
+use sled::{Db, IVec, Transactional, Tree};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The newest schema this program reads, and the one it writes.
+pub const SCHEMA: u32 = 1;
+
+/// The longest value, in octets.
+pub const PIECE: usize = 4096;
+
+/// Below this much free space nothing is written: sled cannot go on after a write that failed half-way.
+pub const SPARE_BYTES: u64 = 8 << 20;
+
+/// How long a closing sled may hold its file when we open it again.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Makes what was written to a file durable: `fdatasync`, but in tests.
+pub type Sync = Arc<dyn Fn(&File) -> io::Result<()> + Send + std::marker::Sync>;
+
+/// The records of tree `meta`.
+#[derive(Clone, Copy, Debug)]
+pub enum Meta {
+    /// Schema on disk, u32.
+    Schema,
+    /// Random number of this host, u32: the middle of event ids.
+    Host,
+    /// Milliseconds (u64) and counter (u64) of the newest event id, number of events (u64).
+    Counters,
+    /// Generation of the contact trees, u32.
+    Generation,
+    /// Events below this id have lost their words, u128.
+    Expired,
+}
+
+impl Meta {
+    /// Its key.
+    pub fn key(self) -> &'static [u8] {
+        match self {
+            Meta::Schema => b"schema",
+            Meta::Host => b"host",
+            Meta::Counters => b"counters",
+            Meta::Generation => b"generation",
+            Meta::Expired => b"expired",
+        }
+    }
+}
+
+/// Holds the store for this process; another `backstopd` is told so instead of waiting.
+pub struct Lock {
+    _held: Flock<File>,
+}
+
+impl Lock {
+    /// Makes the directory if need be and takes the lock in it.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`], [`StoreError::Unwritable`].
+    pub fn take(path: &Path) -> Result<Lock, StoreError> {
+        let unwritable = |source| StoreError::Unwritable { path: path.to_owned(), source };
+        let made = !path.exists();
+        fs::create_dir_all(path).map_err(unwritable)?;
+        if made {
+            // The name of a new directory is durable only when the one above it is.
+            let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(above).and_then(|above| above.sync_all()).map_err(unwritable)?;
+        }
+        check_mode(&fs::metadata(path).map_err(unwritable)?).map_err(unwritable)?;
+        let mut options = File::options();
+        let file = options.create(true).truncate(false).write(true).open(path.join("lock")).map_err(unwritable)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => Ok(Lock { _held: held }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(StoreError::InUse { path: path.to_owned() }),
+            Err((_, errno)) => Err(unwritable(errno.into())),
+        }
+    }
+}
+
+/// A file or directory that nobody may write is left alone, also by root: so an operator can freeze a store
+/// (`chmod a-w db`) for as long as a copy takes, and reports are asked to come again.
+fn check_mode(metadata: &fs::Metadata) -> io::Result<()> {
+    match metadata.permissions().mode() & 0o222 {
+        0 => Err(io::Error::new(io::ErrorKind::PermissionDenied, "its mode lets nobody write")),
+        _ => Ok(()),
+    }
+}
+
+/// The open trees.
+pub struct Engine {
+    db: Db,
+    file: File,
+    /// Events.
+    pub events: Tree,
+    /// Contact records.
+    pub contacts: Tree,
+    /// Events without a fact, by contact.
+    pub by_contact: Tree,
+    /// Sends.
+    pub ledger: Tree,
+    /// Records about the store.
+    pub meta: Tree,
+    /// Generation of `contacts` and `by_contact`.
+    pub generation: u32,
+}
+
+/// The trees of one transaction, in which everything of a batch is written or nothing.
+pub struct View<'a> {
+    /// Events.
+    pub events: &'a TransactionalTree,
+    /// Contact records.
+    pub contacts: &'a TransactionalTree,
+    /// Events without a fact, by contact.
+    pub by_contact: &'a TransactionalTree,
+    /// Sends.
+    pub ledger: &'a TransactionalTree,
+    /// Records about the store.
+    pub meta: &'a TransactionalTree,
+}
+
+impl Engine {
+    /// Opens the trees and checks the schema. The caller holds the [`Lock`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be opened, or are newer.
+    pub fn open(settings: &Settings) -> Result<Engine, StoreError> {
+        let path = &settings.path;
+        let unwritable = |source| StoreError::Unwritable { path: path.clone(), source };
+        match fs::metadata(path.join("db")) {
+            Ok(metadata) => check_mode(&metadata).map_err(unwritable)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unwritable(error)),
+        }
+        let db = open_db(settings)?;
+        let meta = db.open_tree("meta")?;
+        let number = |meta: &Tree, record: Meta| -> Result<Option<u32>, StoreError> {
+            meta.get(record.key())?.map(|value| read_number(record, &value).map(u32::from_be_bytes)).transpose()
+        };
+        match number(&meta, Meta::Schema)? {
+            Some(SCHEMA) => {}
+            Some(found) if found > SCHEMA => {
+                return Err(StoreError::NewerSchema { path: path.clone(), found, known: SCHEMA });
+            }
+            None if meta.is_empty() => {
+                let mut first = sled::Batch::default();
+                first.insert(Meta::Host.key(), &random_host().to_be_bytes());
+                first.insert(Meta::Generation.key(), &1_u32.to_be_bytes());
+                first.insert(Meta::Schema.key(), &SCHEMA.to_be_bytes());
+                meta.apply_batch(first)?;
+            }
+            Some(_) | None => return Err(damaged_meta(Meta::Schema, "missing or of no known schema")),
+        }
+        let generation = number(&meta, Meta::Generation)?.ok_or_else(|| damaged_meta(Meta::Generation, "missing"))?;
+        let file = File::open(path.join("db")).map_err(unwritable)?;
+        let engine = Engine {
+            events: db.open_tree("events")?,
+            contacts: db.open_tree(contacts_name(generation))?,
+            by_contact: db.open_tree(by_contact_name(generation))?,
+            ledger: db.open_tree("ledger")?,
+            meta,
+            generation,
+            file,
+            db,
+        };
+        engine.drop_other_generations()?;
+        engine.flush()?;
+        File::open(path).and_then(|directory| directory.sync_all()).map_err(unwritable)?;
+        Ok(engine)
+    }
+
+    /// Whether there is room and permission to write, asked before every batch.
+    ///
+    /// # Errors
+    /// [`StoreError::Unwritable`], or [`StoreError::Engine`] when the file system is nearly full.
+    pub fn check_writable(&self, path: &Path) -> Result<(), StoreError> {
+        let unwritable = |source| StoreError::Unwritable { path: path.to_owned(), source };
+        check_mode(&self.file.metadata().map_err(unwritable)?).map_err(unwritable)?;
+        let system = fstatvfs(&self.file).map_err(|errno| unwritable(errno.into()))?;
+        if system.flags().contains(FsFlags::ST_RDONLY) {
+            return Err(unwritable(io::Error::from(io::ErrorKind::ReadOnlyFilesystem)));
+        }
+        let free = (system.blocks_available() as u64).saturating_mul(system.fragment_size() as u64);
+        if free < SPARE_BYTES {
+            let (free, spare) = (free >> 10, SPARE_BYTES >> 10);
+            let problem = format!("{}: the disk is full: {free} KiB free, {spare} KiB must be", path.display());
+            return Err(StoreError::Engine(problem));
+        }
+        Ok(())
+    }
+
+    /// Runs `write` over all trees: all of it, or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`]; then what was written in part is gone after the next opening.
+    pub fn transaction(
+        &self,
+        write: impl Fn(View<'_>) -> Result<(), sled::transaction::UnabortableTransactionError>,
+    ) -> Result<(), StoreError> {
+        let trees = (&self.events, &self.contacts, &self.by_contact, &self.ledger, &self.meta);
+        let written = trees.transaction(|(events, contacts, by_contact, ledger, meta)| {
+            write(View { events, contacts, by_contact, ledger, meta })?;
+            Ok(())
+        });
+        written.map_err(|error: TransactionError<()>| match error {
+            TransactionError::Storage(error) => error.into(),
+            TransactionError::Abort(()) => StoreError::Engine("transaction aborted".to_owned()),
+        })
+    }
+
+    /// Hands everything written to the kernel. Not durable yet: sled calls `sync_file_range` on Linux.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.db.flush()?;
+        Ok(())
+    }
+
+    /// Makes durable what was flushed.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn sync(&self, sync: &Sync) -> Result<(), StoreError> {
+        sync(&self.file).map_err(|error| StoreError::Engine(format!("fdatasync: {error}")))
+    }
+
+    /// Empty contact trees of the next generation.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn next_generation(&self) -> Result<(Tree, Tree), StoreError> {
+        self.drop_other_generations()?;
+        let next = self.generation + 1;
+        Ok((self.db.open_tree(contacts_name(next))?, self.db.open_tree(by_contact_name(next))?))
+    }
+
+    /// Drops every contact tree but those in use: what a rebuild left behind.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn drop_other_generations(&self) -> Result<(), StoreError> {
+        let kept = [contacts_name(self.generation), by_contact_name(self.generation)];
+        for name in self.db.tree_names() {
+            let ours = name.starts_with(b"contacts.") || name.starts_with(b"by_contact.");
+            if ours && !kept.iter().any(|kept| kept.as_bytes() == name.as_ref()) {
+                self.db.drop_tree(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Octets on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.db.size_on_disk().unwrap_or(0)
+    }
+}
+
+fn contacts_name(generation: u32) -> String {
+    format!("contacts.{generation}")
+}
+
+fn by_contact_name(generation: u32) -> String {
+    format!("by_contact.{generation}")
+}
+
+fn open_db(settings: &Settings) -> Result<Db, StoreError> {
+    let since = Instant::now();
+    loop {
+        // flush_every_ms also drives sled's garbage collection, so it stays on.
+        let config = sled::Config::new().path(&settings.path).cache_capacity(settings.cache_bytes);
+        match config.flush_every_ms(Some(500)).open() {
+            Ok(db) => return Ok(db),
+            // We hold the lock, so this is our own last sled: its threads let go of the file a little later.
+            Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") && since.elapsed() < LINGER => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn random_host() -> u32 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish() as u32
+}
+
+/// Reads a number of fixed width out of a record of `meta`.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when the record has another length.
+pub fn read_number<const N: usize>(record: Meta, value: &IVec) -> Result<[u8; N], StoreError> {
+    value.as_ref().try_into().map_err(|_| damaged_meta(record, "wrong length"))
+}
+
+fn damaged_meta(record: Meta, problem: &str) -> StoreError {
+    let key = String::from_utf8_lossy(record.key()).into_owned();
+    StoreError::Damaged { tree: "meta", key, problem: problem.to_owned() }
+}
+
+impl From<sled::Error> for StoreError {
+    fn from(error: sled::Error) -> StoreError {
+        StoreError::Engine(error.to_string())
+    }
+}

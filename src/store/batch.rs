@@ -1,0 +1,325 @@
+//! What one transaction writes: events and what follows from them in the other trees.
+//!
+//! Everything is read and worked out before the transaction, which then only writes: while it runs, sled
+//! lets nobody read. Only the writer thread writes, so nothing changes in between.
+
+use super::contacts::{self, UNVERIFIED_KEPT};
+use super::events::StoredEvent;
+use super::fact::{self, Head};
+use super::ledger::{self, Sends};
+use super::on_record::{Fingerprint, OnRecord};
+use super::schema::{Engine, Meta, read_number};
+use super::{NewEvent, Recorded, StoreError};
+use crate::mail::Address;
+use crate::policy::{Event, EventId};
+use jiff::Timestamp;
+use sled::Tree;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// More ids than one batch gives out.
+const SKIPPED_AT_START: u64 = 1 << 20;
+
+/// Gives out event ids, each above the last, whatever the clock does.
+pub struct Sequence {
+    host: u32,
+    milliseconds: i64,
+    counter: u64,
+}
+
+/// The numbers kept in `meta`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    milliseconds: u64,
+    counter: u64,
+    /// Events on record.
+    pub events: u64,
+}
+
+impl Counters {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub fn read(meta: &Tree) -> Result<Counters, StoreError> {
+        let Some(value) = meta.get(Meta::Counters.key())? else { return Ok(Counters::default()) };
+        let all: [u8; 24] = read_number(Meta::Counters, &value)?;
+        let mut numbers = all.as_chunks().0.iter().map(|number| u64::from_be_bytes(*number));
+        let mut next = || numbers.next().unwrap_or(0);
+        Ok(Counters { milliseconds: next(), counter: next(), events: next() })
+    }
+}
+
+impl Sequence {
+    /// Goes on behind the ids of the last run. A batch that did not reach the disk may have shown its ids to
+    /// somebody, so as many as it could have given out are left out.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the host's number cannot be read.
+    pub fn open(meta: &Tree, counters: Counters) -> Result<Sequence, StoreError> {
+        let host = meta.get(Meta::Host.key())?.map(|host| read_number(Meta::Host, &host)).transpose()?;
+        Ok(Sequence {
+            host: u32::from_be_bytes(host.unwrap_or_default()),
+            milliseconds: counters.milliseconds as i64,
+            counter: counters.counter + SKIPPED_AT_START,
+        })
+    }
+
+    fn next(&mut self, now: Timestamp) -> EventId {
+        self.milliseconds = self.milliseconds.max(now.as_millisecond());
+        self.counter += 1;
+        let at = Timestamp::from_millisecond(self.milliseconds).unwrap_or(Timestamp::MAX);
+        EventId::new(at, self.host, self.counter)
+    }
+
+    /// Gives events their ids. Fails, for all of them, when one is too long to be stored.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn prepare(&mut self, events: Vec<NewEvent>, now: Timestamp) -> Result<Vec<Prepared>, StoreError> {
+        let mut prepare = |new: NewEvent| {
+            let NewEvent { at, address, queue_id, what, content_key } = new;
+            let stored = StoredEvent { event: Event { id: self.next(now), at, address, queue_id, what }, content_key };
+            stored.entries().map(|entries| Prepared { stored, entries })
+        };
+        events.into_iter().map(&mut prepare).collect()
+    }
+
+    fn counters(&self, events: u64) -> Vec<u8> {
+        [self.milliseconds as u64, self.counter, events].iter().flat_map(|number| number.to_be_bytes()).collect()
+    }
+}
+
+/// An event ready to be written.
+pub struct Prepared {
+    stored: StoredEvent,
+    entries: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl From<Prepared> for NewEvent {
+    fn from(prepared: Prepared) -> NewEvent {
+        let StoredEvent { event: Event { id: _, at, address, queue_id, what }, content_key } = prepared.stored;
+        NewEvent { at, address, queue_id, what, content_key }
+    }
+}
+
+/// Changes to the contact trees that follow from events.
+pub struct ContactChanges<'a> {
+    contacts: &'a Tree,
+    on_record: &'a OnRecord,
+    /// New value of every key of `contacts` that changes; none where it goes.
+    pub entries: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// New keys of `by_contact`.
+    pub by_contact: BTreeSet<Vec<u8>>,
+    /// Contacts that may be suppressed from now on.
+    pub suppressible: Vec<Fingerprint>,
+    /// How many contacts had no record before.
+    pub new_contacts: u64,
+}
+
+impl<'a> ContactChanges<'a> {
+    /// No changes yet to this tree, whose contacts that may be suppressed are `on_record`.
+    pub fn new(contacts: &'a Tree, on_record: &'a OnRecord) -> ContactChanges<'a> {
+        ContactChanges {
+            contacts,
+            on_record,
+            entries: BTreeMap::new(),
+            by_contact: BTreeSet::new(),
+            suppressible: Vec::new(),
+            new_contacts: 0,
+        }
+    }
+
+    /// The event on record under a key, if any. An entry that cannot be read is as good as none.
+    fn known(&self, key: &[u8]) -> Result<Option<EventId>, StoreError> {
+        let event = |entry: &[u8]| Head::read(entry).ok().map(|head| head.event);
+        match self.entries.get(key) {
+            Some(changed) => Ok(changed.as_deref().and_then(event)),
+            None => Ok(self.contacts.get(key)?.as_deref().and_then(event)),
+        }
+    }
+
+    /// The id under which a report was recorded before.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the tree cannot be read.
+    pub fn repeated(&self, stored: &StoredEvent) -> Result<Option<EventId>, StoreError> {
+        let Some(key) = stored.content_key else { return Ok(None) };
+        self.known(&contacts::content_key(stored.event.address.as_ref(), key))
+    }
+
+    /// Adds an event.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the tree cannot be read.
+    pub fn add(&mut self, stored: &StoredEvent) -> Result<(), StoreError> {
+        let StoredEvent { event, content_key } = stored;
+        let address = event.address.as_ref();
+        let fact = event.fact();
+        let key = match (content_key, &fact, address) {
+            (Some(key), ..) => contacts::content_key(address, *key),
+            (None, Some(_), _) => contacts::event_key(address, event.id),
+            (None, None, Some(_)) => {
+                self.by_contact.insert(contacts::event_key(address, event.id));
+                return Ok(());
+            }
+            (None, None, None) => return Ok(()),
+        };
+        let entry = fact::encode(event.id, event.at, fact.as_ref().map(|fact| &fact.what));
+        let head = Head::read(&entry).expect("encode writes a head");
+        if let Some(address) = address {
+            if !self.has_record(address)? {
+                self.new_contacts += 1;
+            }
+            if head.may_suppress() {
+                self.suppressible.push(self.on_record.fingerprint(address.as_str()));
+            }
+        }
+        self.entries.insert(key, Some(entry));
+        match address {
+            Some(address) if head.unverified() => self.drop_oldest_unverified(address),
+            _ => Ok(()),
+        }
+    }
+
+    fn has_record(&self, address: &Address) -> Result<bool, StoreError> {
+        if self.on_record.contains(address) {
+            return Ok(true);
+        }
+        let prefix = contacts::prefix(Some(address));
+        let changed = self.entries.range(prefix.clone()..).next().is_some_and(|(key, _)| key.starts_with(&prefix));
+        Ok(changed || self.contacts.scan_prefix(prefix).next().transpose()?.is_some())
+    }
+
+    /// Keeps the newest [`UNVERIFIED_KEPT`], in whatever order they came.
+    fn drop_oldest_unverified(&mut self, address: &Address) -> Result<(), StoreError> {
+        let prefix = contacts::prefix(Some(address));
+        let mut unverified = BTreeMap::new();
+        let mut keep = |key: &[u8], entry: &[u8]| match Head::read(entry) {
+            Ok(head) if head.unverified() => drop(unverified.insert((head.at, head.event), key.to_vec())),
+            _ => {}
+        };
+        for entry in self.contacts.scan_prefix(&prefix) {
+            let (key, entry) = entry?;
+            if !self.entries.contains_key(key.as_ref()) {
+                keep(&key, &entry);
+            }
+        }
+        for (key, entry) in self.entries.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)) {
+            entry.iter().for_each(|entry| keep(key, entry));
+        }
+        while unverified.len() > UNVERIFIED_KEPT {
+            if let Some((_, oldest)) = unverified.pop_first() {
+                self.entries.insert(oldest, None);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A batch in the making.
+pub struct Batch<'a> {
+    engine: &'a Engine,
+    /// What it changes of contacts.
+    pub contacts: ContactChanges<'a>,
+    events: Vec<&'a (Vec<u8>, Vec<u8>)>,
+    /// How many events are new.
+    pub recorded: u64,
+    /// The newest of them.
+    pub newest: Option<EventId>,
+    ledger: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl<'a> Batch<'a> {
+    /// An empty batch.
+    pub fn new(engine: &'a Engine, on_record: &'a OnRecord) -> Batch<'a> {
+        let contacts = ContactChanges::new(&engine.contacts, on_record);
+        Batch { engine, contacts, events: Vec::new(), recorded: 0, newest: None, ledger: Vec::new() }
+    }
+
+    /// Adds events, but for those that are on record.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn add(&mut self, events: &'a [Prepared]) -> Result<Vec<Recorded>, StoreError> {
+        let mut add = |prepared: &'a Prepared| {
+            if let Some(known) = self.contacts.repeated(&prepared.stored)? {
+                return Ok(Recorded::Known(known));
+            }
+            self.contacts.add(&prepared.stored)?;
+            self.events.extend(&prepared.entries);
+            self.recorded += 1;
+            self.newest = Some(prepared.stored.event.id);
+            Ok(Recorded::New(prepared.stored.event.id))
+        };
+        events.iter().map(&mut add).collect()
+    }
+
+    /// Adds sends to the ledger.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn add_sends(&mut self, sends: &Sends) -> Result<(), StoreError> {
+        for ((message, day), send) in sends {
+            let mut record = send.clone();
+            match ledger::record(&self.engine.ledger, *day, *message) {
+                Ok(Some(mut known)) => {
+                    known.merge(record);
+                    record = known;
+                }
+                Ok(None) | Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            for recipient in record.overflow() {
+                self.ledger.push((ledger::recipient_record_key(*day, *message, recipient), Vec::new()));
+            }
+            self.ledger.push((ledger::record_key(*day, *message), record.encode()));
+        }
+        Ok(())
+    }
+
+    /// Whether it would change nothing.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.ledger.is_empty()
+    }
+
+    /// Writes it, all or nothing; not yet durable. `events` is how many are on record with it.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn write(&self, sequence: &Sequence, events: u64) -> Result<(), StoreError> {
+        let counters = sequence.counters(events);
+        self.engine.transaction(|trees| {
+            for (key, value) in &self.events {
+                trees.events.insert(&key[..], &value[..])?;
+            }
+            for (key, value) in &self.contacts.entries {
+                match value {
+                    Some(value) => trees.contacts.insert(&key[..], &value[..])?,
+                    None => trees.contacts.remove(&key[..])?,
+                };
+            }
+            for key in &self.contacts.by_contact {
+                trees.by_contact.insert(&key[..], &[])?;
+            }
+            for (key, value) in &self.ledger {
+                trees.ledger.insert(&key[..], &value[..])?;
+            }
+            trees.meta.insert(Meta::Counters.key(), &counters[..])?;
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_rise_though_the_clock_goes_back() {
+        let mut sequence = Sequence { host: 7, milliseconds: 0, counter: 0 };
+        let times = [1_000, 1_000, 5_000, 2_000, 1, 5_001];
+        let ids = times.map(|at| sequence.next(Timestamp::from_millisecond(at).unwrap()));
+        assert!(ids.is_sorted_by(|one, other| one < other), "{ids:?}");
+        assert_eq!(ids[3].0 >> 80, 5_000);
+    }
+}

@@ -1,0 +1,219 @@
+//! Work beside the daily writing: imports, making contact records anew, letting go of what is old. Each is
+//! cut into short steps that the writer takes between its batches, so that nobody waits long.
+
+use super::batch::ContactChanges;
+use super::ledger;
+use super::on_record::OnRecord;
+use super::schema::{Engine, Meta, read_number};
+use super::writer::Writer;
+use super::{NewEvent, Recorded, StoreError, events};
+use crate::policy::{Event, EventId, Evidence, What};
+use jiff::{SignedDuration, Timestamp};
+use sled::{Batch, Tree};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+/// Events in one step of a rebuild.
+const STEP: usize = 512;
+
+/// Records in one step of expiry.
+const EXPIRY_STEP: usize = 256;
+
+/// Contact records being made anew, in trees of the next generation. Events that arrive meanwhile are
+/// reached in the end, since they have higher ids.
+pub struct Rebuild {
+    contacts: Tree,
+    by_contact: Tree,
+    on_record: OnRecord,
+    after: Option<EventId>,
+    events: u64,
+    made: u64,
+}
+
+/// How far a rebuild has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Events read so far.
+    pub events: u64,
+    /// Contacts that have a record now, once it is done.
+    pub done: Option<u64>,
+}
+
+impl Writer {
+    /// Records events without making them durable.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they could not be written; then none of them counts.
+    pub fn import_step(&mut self, events: Vec<NewEvent>) -> Result<u64, StoreError> {
+        let prepared = self.prepare(events)?;
+        let answers = self.write(&[prepared], &ledger::Sends::new(), false)?;
+        Ok(answers.iter().flatten().filter(|answer| matches!(answer, Recorded::New(_))).count() as u64)
+    }
+
+    /// Begins a rebuild; one that was under way is given up.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be written.
+    pub fn begin_rebuild(&mut self) -> Result<(), StoreError> {
+        self.rebuild = None;
+        self.change(|writer, engine| {
+            let (contacts, by_contact) = engine.next_generation()?;
+            let on_record = writer.shared.on_record.another();
+            writer.rebuild = Some(Rebuild { contacts, by_contact, on_record, after: None, events: 0, made: 0 });
+            Ok(())
+        })
+    }
+
+    /// Takes one step of the rebuild begun; the last puts the new records in force.
+    ///
+    /// # Errors
+    /// [`StoreError`] when an event cannot be read or nothing can be written; the old records stay in force.
+    pub fn rebuild_step(&mut self) -> Result<Progress, StoreError> {
+        // Gives the rebuild up if sled has to be opened again.
+        self.mend()?;
+        let Some(mut rebuild) = self.rebuild.take() else {
+            return Err(StoreError::Engine("the rebuild was given up".to_owned()));
+        };
+        let more = self.change(|_, engine| rebuild.step(engine))?;
+        let events = rebuild.events;
+        if more {
+            self.rebuild = Some(rebuild);
+            return Ok(Progress { events, done: None });
+        }
+        let made = rebuild.made;
+        self.put_in_force(rebuild)?;
+        Ok(Progress { events, done: Some(made) })
+    }
+
+    /// A whole rebuild, for a store whose contact records cannot be read when it is opened.
+    ///
+    /// # Errors
+    /// As [`Writer::rebuild_step`].
+    pub fn rebuild_at_once(&mut self) -> Result<(), StoreError> {
+        self.begin_rebuild()?;
+        while self.rebuild_step()?.done.is_none() {}
+        Ok(())
+    }
+
+    fn put_in_force(&mut self, rebuild: Rebuild) -> Result<(), StoreError> {
+        self.settle()?;
+        let Rebuild { contacts, by_contact, on_record, made, .. } = rebuild;
+        self.change(|writer, engine| {
+            engine.meta.insert(Meta::Generation.key(), &(engine.generation + 1).to_be_bytes())?;
+            engine.flush()?;
+            engine.sync(&writer.sync)
+        })?;
+        self.shared.change(|engine| {
+            engine.generation += 1;
+            engine.contacts = contacts;
+            engine.by_contact = by_contact;
+        });
+        self.shared.on_record.replace(on_record);
+        self.shared.contacts.store(made, Ordering::Relaxed);
+        self.change(|_, engine| engine.drop_other_generations())
+    }
+
+    /// Forgets sends of days before `day`, some at a time. Returns how many entries went; 0 at the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read or written.
+    pub fn expire_sends_step(&mut self, day: u32) -> Result<u64, StoreError> {
+        let removed = self.change(|_, engine| {
+            let mut batch = Batch::default();
+            let mut removed = 0;
+            for key in engine.ledger.range(..day.to_be_bytes()).keys().take(EXPIRY_STEP) {
+                batch.remove(key?);
+                removed += 1;
+            }
+            engine.ledger.apply_batch(batch)?;
+            Ok(removed)
+        })?;
+        if removed == 0 {
+            let mut days = self.shared.ledger_days.write().unwrap_or_else(PoisonError::into_inner);
+            *days = days.split_off(&day);
+        }
+        Ok(removed)
+    }
+
+    /// Drops the words of events with ids below `end`, some at a time. Returns how many events lost theirs,
+    /// and whether there is more to do.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read or written.
+    pub fn expire_words_step(&mut self, end: EventId) -> Result<(u64, bool), StoreError> {
+        self.change(|_, engine| {
+            let last = EventId(end.0.saturating_sub(1));
+            let done_to = engine.meta.get(Meta::Expired.key())?;
+            let done_to = done_to.map(|id| read_number(Meta::Expired, &id)).transpose()?.map(u128::from_be_bytes);
+            let mut batch = Batch::default();
+            let (mut seen, mut shortened, mut reached) = (0, 0, None);
+            for stored in events::range(&engine.events, done_to.map(EventId), last).take(EXPIRY_STEP) {
+                let mut stored = stored?;
+                (seen, reached) = (seen + 1, Some(stored.event.id));
+                let before = stored.entries()?;
+                if !drop_words(&mut stored.event) {
+                    continue;
+                }
+                shortened += 1;
+                before.into_iter().for_each(|(key, _)| batch.remove(key));
+                stored.entries()?.into_iter().for_each(|(key, value)| batch.insert(key, value));
+            }
+            engine.events.apply_batch(batch)?;
+            // After the events: what is done twice does no harm, what is left out stays for good.
+            if let Some(reached) = reached {
+                engine.meta.insert(Meta::Expired.key(), &reached.0.to_be_bytes())?;
+            }
+            Ok((shortened, seen == EXPIRY_STEP))
+        })
+    }
+}
+
+impl Rebuild {
+    /// Reads some events; whether there are more.
+    fn step(&mut self, engine: &Engine) -> Result<bool, StoreError> {
+        let mut changes = ContactChanges::new(&self.contacts, &self.on_record);
+        let mut count = 0;
+        for stored in events::range(&engine.events, self.after, EventId(u128::MAX)).take(STEP) {
+            let stored = stored?;
+            changes.add(&stored)?;
+            self.after = Some(stored.event.id);
+            count += 1;
+        }
+        let mut contacts = Batch::default();
+        for (key, value) in changes.entries {
+            match value {
+                Some(value) => contacts.insert(key, value),
+                None => contacts.remove(key),
+            }
+        }
+        let mut by_contact = Batch::default();
+        changes.by_contact.into_iter().for_each(|key| by_contact.insert(key, &[]));
+        changes.suppressible.iter().for_each(|contact| self.on_record.insert(*contact));
+        self.made += changes.new_contacts;
+        self.events += count as u64;
+        self.contacts.apply_batch(contacts)?;
+        self.by_contact.apply_batch(by_contact)?;
+        Ok(count == STEP)
+    }
+}
+
+/// Drops what others wrote; what we made of it stays. Whether there was anything.
+fn drop_words(event: &mut Event) -> bool {
+    match &mut event.what {
+        What::Response { evidence, .. } => {
+            let Evidence { description, rule, dialect, .. } = evidence.as_ref().clone();
+            let kept = Evidence { description, rule, dialect, ..Evidence::default() };
+            let had = **evidence != kept;
+            **evidence = kept;
+            had
+        }
+        What::Unreadable { excerpt, .. } => !std::mem::take(excerpt).is_empty(),
+        What::Sent { .. } | What::Skip { .. } | What::Suppress { .. } | What::Reactivate { .. } => false,
+    }
+}
+
+/// The time `days` before `now`.
+pub fn days_before(now: Timestamp, days: u32) -> Timestamp {
+    let span = SignedDuration::from_hours(24 * i64::from(days));
+    now.checked_sub(span).unwrap_or(Timestamp::MIN).max(Timestamp::UNIX_EPOCH)
+}
