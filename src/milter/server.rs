@@ -202,3 +202,6 @@ fn report_panic(ended: &Result<(), JoinError>) {
         say(&LogEvent::ProtocolError { queue_id: "-", problem: "a connection was lost to a fault of ours (panic)" });
     }
 }
+
+#[cfg(test)]
+mod tests;

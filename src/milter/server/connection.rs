@@ -249,3 +249,109 @@ impl Choose for Nobody {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::milter::{Edit, Limits, Verdict, Wanted};
+    use std::sync::Mutex;
+    use std::task::Context;
+    use tokio::io::ReadBuf;
+
+    /// A stream that gives all there is at once, and keeps every write apart.
+    struct Tape {
+        told: Vec<u8>,
+        writes: Arc<Mutex<Vec<Vec<u8>>>>,
+    }
+
+    impl AsyncRead for Tape {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let count = self.told.len().min(buffer.remaining());
+            buffer.put_slice(&self.told.drain(..count).collect::<Vec<_>>());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Tape {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+            self.writes.lock().unwrap().push(octets.to_vec());
+            Poll::Ready(Ok(octets.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    struct DeleteAll;
+
+    impl Choose for DeleteAll {
+        fn interest(&self, _: &Transaction) -> Interest {
+            Interest::Screening
+        }
+
+        fn refuse(&self, _: &Transaction, _: &ForwardPath) -> Option<SmtpReply> {
+            None
+        }
+    }
+
+    impl Judge for DeleteAll {
+        type Chooser = DeleteAll;
+
+        fn wanted(&self) -> Wanted {
+            Wanted { answer_recipients: false, change_sender: false, change_headers: false, add_recipients: false }
+        }
+
+        fn begin(&self) -> DeleteAll {
+            DeleteAll
+        }
+
+        async fn conclude(&self, _: DeleteAll, _: Interest, transaction: &Transaction) -> Conclusion {
+            let delete = |recipient: &ForwardPath| Edit::DeleteRecipient(recipient.argument.clone());
+            Conclusion { edits: transaction.recipients.iter().map(delete).collect(), verdict: Verdict::Continue }
+        }
+
+        fn overdue(&self, _: Interest, _: &Transaction) -> Conclusion {
+            Conclusion::pass()
+        }
+    }
+
+    async fn writes_for(packets: &[&[u8]]) -> Vec<Vec<u8>> {
+        let told = packets.iter().flat_map(|data| [&(data.len() as u32).to_be_bytes()[..], data].concat()).collect();
+        let timeout = Duration::from_secs(10);
+        let settings = Settings {
+            listen: Vec::new(),
+            connections: 1,
+            idle_timeout: timeout,
+            decision_timeout: timeout,
+            drain_timeout: timeout,
+            limits: Limits::default(),
+        };
+        let (_keep, stop) = watch::channel(false);
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        let tape = Tape { told, writes: writes.clone() };
+        Connection::new(Arc::new(settings), Arc::new(DeleteAll), stop).serve(tape).await;
+        std::mem::take(&mut writes.lock().unwrap())
+    }
+
+    const OFFER: &[u8] = b"O\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff";
+
+    #[tokio::test]
+    async fn all_edits_and_the_verdict_leave_in_one_write_with_whatever_one_read_asked_for() {
+        let writes = writes_for(&[OFFER, b"M<a@b>\0", b"R<x@y>\0", b"R<z@y>\0", b"Btext", b"E", b"A", b"Q"]).await;
+        assert_eq!(writes.len(), 1, "{writes:?}");
+        let end = b"\0\0\0\x01s\0\0\0\x07-<x@y>\0\0\0\0\x07-<z@y>\0\0\0\0\x01c";
+        assert!(writes[0].ends_with(end), "{}", writes[0].escape_ascii());
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_answered_with_no_write_at_all() {
+        let writes = writes_for(&[OFFER, b"Ch\0U", b"M<a@b>\0", b"R<x@y>\0", b"LA\0 b\0", b"A", b"Q"]).await;
+        assert_eq!(writes.len(), 1);
+        assert_eq!(writes[0][4], b'O');
+    }
+}
