@@ -2,7 +2,7 @@
 
 mod policy_facts;
 
-use backstop::classify::{BounceType, Category, Class, Fault};
+use backstop::classify::{BounceCode, BounceType, Category, Class, Fault};
 use backstop::mail::ListId;
 use backstop::policy::contact::FactKind;
 use backstop::policy::{Authority, Contact, ContactState, Policy, Profile, Scope, State, fold};
@@ -269,11 +269,27 @@ fn words_that_show_the_recipients_fault_suppress_at_once() {
 }
 
 #[test]
-fn the_literal_profile_goes_by_the_code_whatever_the_fault() {
+fn the_literal_profile_goes_by_the_code_whatever_the_words_and_the_fault() {
     let literal = Policy { profile: Profile::Literal, ..Policy::default() };
-    let mut bare = hard(1, "a");
-    change(&mut bare, |response| response.fault = Some(Fault::Sender));
-    assert_eq!(on_day(30, vec![bare], &literal).state, State::Bounced);
+    let by_words = |code: (u8, u16, u16), judged: BounceType, fault: Fault| {
+        let mut dated = hard(1, "a");
+        change(&mut dated, |response| {
+            let (class, subject, detail) = code;
+            response.code = Some(BounceCode { class, subject, detail });
+            (response.bounce_type, response.by_words, response.fault) = (Some(judged), true, Some(fault));
+        });
+        vec![dated]
+    };
+    for (code, judged, fault, standard, by_code) in [
+        ((5, 1, 1), BounceType::Hard, Fault::Sender, State::Active, State::Bounced),
+        ((5, 1, 1), BounceType::Soft, Fault::Sender, State::Active, State::Bounced), // too many recipients this hour
+        ((5, 2, 2), BounceType::Hard, Fault::Recipient, State::Bounced, State::Active), // full and inactive
+        ((4, 2, 2), BounceType::Soft, Fault::Recipient, State::Active, State::Active),
+    ] {
+        let facts = || by_words(code, judged, fault);
+        assert_eq!(after(facts()).state, standard, "{code:?} {judged:?} {fault:?}, standard");
+        assert_eq!(on_day(30, facts(), &literal).state, by_code, "{code:?} {judged:?} {fault:?}, literal");
+    }
 }
 
 #[test]

@@ -9,7 +9,6 @@ use super::event::{AddressKey, LogEvent, say, set_addresses};
 use super::signals::{Asked, Signals};
 use crate::admin::server::ConfigState;
 use crate::classify::{RuleError, Rules};
-use crate::milter::ListenAddress;
 use crate::service::{InForce, Service};
 use crate::store::{Store, StoreError};
 use crate::{admin, milter};
@@ -166,11 +165,7 @@ impl Running {
     fn listeners(&self) -> String {
         let milter = locked(&self.milter);
         let addresses = milter.iter().flat_map(|milter| milter.addresses());
-        let spelled = |address: &ListenAddress| match address {
-            ListenAddress::Unix(path) => format!("unix:{}", path.display()),
-            ListenAddress::Inet(address) => format!("inet:{address}"),
-        };
-        addresses.map(spelled).collect::<Vec<_>>().join(",")
+        addresses.map(ToString::to_string).collect::<Vec<_>>().join(",")
     }
 
     /// Reads the configuration and the rules again; puts them in force only if all of it can be used.
