@@ -17,9 +17,14 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How much longer than the drain time the end may take: the admin socket's requests, and some slack.
 const SLACK: Duration = Duration::from_secs(5);
+
+/// Old words and old sends are let go of so long after the start, and then so often.
+const FIRST_EXPIRY: Duration = Duration::from_secs(300);
+const EXPIRY: Duration = Duration::from_secs(86_400);
 
 /// Why the daemon cannot start, or did not end in good order.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +130,7 @@ async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut
         }
     }
     say(&LogEvent::Ready { milter: &running.listeners(), admin: &config.admin.socket.display().to_string() });
+    let expiry = tokio::spawn(expire_daily(service.store().clone()));
     loop {
         match signals.next().await {
             Asked::Reload => running.reload(&config, &service).await,
@@ -134,6 +140,8 @@ async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut
             }
         }
     }
+    // A step in hand finishes in the store's writer, which is closed later.
+    expiry.abort();
     let milter = locked(&running.milter).take();
     let drained = async {
         if let Some(milter) = milter {
@@ -147,6 +155,20 @@ async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut
         _ = signals.stop() => {} // asked twice: at once
     }
     Ok(())
+}
+
+/// Lets go of old words and old sends, a while after the start and then daily.
+async fn expire_daily(store: Store) {
+    let mut due = tokio::time::interval_at(Instant::now() + FIRST_EXPIRY, EXPIRY);
+    loop {
+        due.tick().await;
+        let store = store.clone();
+        match blocking(move || store.expire(Timestamp::now())).await {
+            Ok(Ok(expired)) => say(&LogEvent::Expire { evidence: expired.events, sends: expired.sends }),
+            Ok(Err(error)) => say(&LogEvent::ExpireFailed { problem: &error.to_string() }),
+            Err(failure) => say(&LogEvent::ExpireFailed { problem: &failure.to_string() }),
+        }
+    }
 }
 
 /// What the admin socket tells of the daemon.
