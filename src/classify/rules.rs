@@ -1,6 +1,8 @@
 //! Rules as data (SPEC 2.2): `config/rules/*.toml`, compiled in, overlaid by the operator's files. The first
 //! rule that applies decides. Every rule carries samples that a test runs through the whole set.
 //!
+//! `ops::rule_files` adds what reads the operator's files from disk.
+//!
 //! A text is passed over once, looking for the words that patterns need ([`super::literals`]); only rules
 //! whose words were seen are tried, in order.
 
@@ -98,33 +100,23 @@ impl Rules {
         RULES.get_or_init(read).clone()
     }
 
-    /// The rules compiled in, overlaid by every `*.toml` in `directory`, in order of name; a missing
-    /// directory is an empty one. A rule with the id of a compiled-in one replaces it.
+    /// The rules compiled in, overlaid by those of `files` (name and content), in their order. A rule with the id
+    /// of a compiled-in one replaces it.
     ///
     /// # Errors
-    /// [`RuleError`] for the first file that cannot be used.
-    pub fn with_overlay(directory: &Path) -> Result<Rules, RuleError> {
-        let unreadable = |source| RuleError::Unreadable { file: directory.to_owned(), source };
-        let mut files = match std::fs::read_dir(directory) {
-            Ok(entries) => entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(unreadable)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Rules::compiled_in()),
-            Err(error) => return Err(unreadable(error)),
-        };
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
-        files.sort();
-        let rules = files.iter().map(|file| open(file)).collect::<Result<Vec<_>, _>>()?.concat();
-        Rules::of(rules, &Rules::compiled_in().set.rules)
+    /// [`RuleError::Invalid`] for the first file that cannot be used.
+    pub fn overlaid_by(files: &[(PathBuf, String)]) -> Result<Rules, RuleError> {
+        let rules = files.iter().map(|(file, content)| read_file(file, content)).collect::<Result<Vec<_>, _>>()?;
+        Rules::of(rules.concat(), &Rules::compiled_in().set.rules)
     }
 
-    /// Runs every sample of `file` through these rules overlaid by `file`.
+    /// Runs every sample of a file through these rules overlaid by it: how many samples there are, and those
+    /// answered otherwise.
     ///
     /// # Errors
-    /// [`RuleError`] if the file cannot be used.
-    pub fn test(&self, file: &Path) -> Result<(usize, Vec<Miss>), RuleError> {
-        let overlay = open(file)?;
+    /// [`RuleError::Invalid`] if the file cannot be used.
+    pub fn test_content(&self, file: &Path, content: &str) -> Result<(usize, Vec<Miss>), RuleError> {
+        let overlay = read_file(file, content)?;
         let overlaid = Rules::of(overlay.clone(), &self.set.rules)?;
         Ok(overlaid.misses(overlay.iter()))
     }
@@ -211,12 +203,6 @@ impl Rules {
     }
 }
 
-fn open(file: &Path) -> Result<Vec<Rule>, RuleError> {
-    let content =
-        std::fs::read_to_string(file).map_err(|source| RuleError::Unreadable { file: file.to_owned(), source })?;
-    read_file(file, &content)
-}
-
 /// A recipient that says what the sample says.
 fn recipient_of(rule: &Rule, sample: &Sample) -> Recipient {
     let diagnostic_type = sample.diagnostic_type.as_ref().or(rule.diagnostic_type.first());
@@ -246,11 +232,8 @@ type = "soft"
 samples = ["550 5.1.1 we are closed for the holidays"]
 "#;
 
-    fn written(content: &str) -> (tempfile::TempDir, PathBuf) {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("house.toml");
-        std::fs::write(&file, content).unwrap();
-        (directory, file)
+    fn tested(content: &str) -> Result<(usize, Vec<Miss>), RuleError> {
+        Rules::compiled_in().test_content(Path::new("house.toml"), content)
     }
 
     #[test]
@@ -291,25 +274,19 @@ samples = ["550 5.1.1 we are closed for the holidays"]
     }
 
     #[test]
-    fn a_missing_overlay_directory_is_an_empty_one() {
-        let rules = Rules::with_overlay(Path::new("/nonexistent/rules.d")).unwrap();
-        assert_eq!(rules.list().count(), Rules::compiled_in().list().count());
-    }
-
-    #[test]
     fn the_operators_rules_come_first_and_replace_those_of_the_same_id() {
-        let (directory, file) = written(&RULE.replace("house-rule", "user-unknown"));
-        std::fs::write(directory.path().join("notes.txt"), "not a rule file").unwrap();
-        let rules = Rules::with_overlay(directory.path()).unwrap();
+        let content = RULE.replace("house-rule", "user-unknown");
+        let rules = Rules::overlaid_by(&[(PathBuf::from("house.toml"), content.clone())]).unwrap();
         assert_eq!(rules.list().count(), Rules::compiled_in().list().count());
         let first = rules.list().next().unwrap();
-        assert_eq!((first.id.as_str(), first.file == file, first.line), ("user-unknown", true, 2));
-        assert_eq!(rules.test(&file).unwrap(), (1, vec![]), "testing a file that is in force already");
+        assert_eq!((first.id.as_str(), first.place()), ("user-unknown", "house.toml:2".to_owned()));
+        let again = rules.test_content(Path::new("house.toml"), &content);
+        assert_eq!(again.unwrap(), (1, vec![]), "testing a file that is in force already");
     }
 
     #[test]
     fn a_sample_that_another_rule_answers_is_told_with_its_place() {
-        let (_directory, file) = written(
+        let answer = tested(
             r#"
 [[rule]]
 id = "first"
@@ -326,11 +303,9 @@ samples = [
 ]
 "#,
         );
-        let (count, misses) = Rules::compiled_in().test(&file).unwrap();
+        let (count, misses) = answer.unwrap();
         let told: Vec<_> = misses.iter().map(|miss| (miss.place.as_str(), miss.answered.rule.as_str())).collect();
-        let place = |line| format!("{}:{line}", file.display());
-        assert_eq!(count, 3);
-        assert_eq!(told, [(place(12).as_str(), "first"), (place(13).as_str(), "code-table")]);
+        assert_eq!((count, told), (3, vec![("house.toml:12", "first"), ("house.toml:13", "code-table")]));
     }
 
     #[test]
@@ -354,22 +329,19 @@ samples = [
             ("rules = 3".to_owned(), 1, "unknown field"),
             ("[[rule]\n".to_owned(), 1, ""),
         ] {
-            let (_directory, file) = written(&content);
-            match Rules::compiled_in().test(&file) {
-                Err(RuleError::Invalid { file: named, line: told, problem: why }) => {
-                    assert_eq!((named, told), (file, line), "{why}\n{content}");
+            match tested(&content) {
+                Err(RuleError::Invalid { file, line: told, problem: why }) => {
+                    assert_eq!((file.to_str(), told), (Some("house.toml"), line), "{why}\n{content}");
                     assert!(why.contains(problem), "{why:?} should speak of {problem:?}");
                 }
                 other => panic!("{other:?}\n{content}"),
             }
         }
-        let missing = Rules::compiled_in().test(Path::new("/nonexistent/rules.toml"));
-        assert!(matches!(missing, Err(RuleError::Unreadable { .. })), "{missing:?}");
     }
 
     #[test]
     fn every_condition_of_a_rule_must_hold() {
-        let (_directory, file) = written(
+        let answer = tested(
             r#"
 [[rule]]
 id = "narrow"
@@ -393,7 +365,7 @@ samples = [
 ]
 "#,
         );
-        let (count, misses) = Rules::compiled_in().test(&file).unwrap();
+        let (count, misses) = answer.unwrap();
         let lines: Vec<_> = misses.iter().map(|miss| miss.place.rsplit(':').next().unwrap().to_owned()).collect();
         assert_eq!((count, lines), (8, ["16", "17", "18", "19", "20"].map(str::to_owned).to_vec()));
     }

@@ -99,14 +99,15 @@ fn a_failed_sync_acknowledges_nobody_and_the_next_one_may_succeed() {
         assert_eq!(*store.watch().borrow(), newest);
         assert_eq!(store.events_after(Some(newest), 9).map_or(0, |events| events.len()), 0);
     }
-    store.remember_send(Send {
-        message_id: MessageId("1@x".to_owned()),
-        at: Timestamp::from_second(1_760_000_000).unwrap(),
-        campaign: None,
-        list: None,
-        recipients: vec![address("joe@example.org")],
-    })
-    .unwrap();
+    store
+        .remember_send(Send {
+            message_id: MessageId("1@x".to_owned()),
+            at: Timestamp::from_second(1_760_000_000).unwrap(),
+            campaign: None,
+            list: None,
+            recipients: vec![address("joe@example.org")],
+        })
+        .unwrap();
     store.record_soon(vec![suppress("soon@example.org")]).unwrap();
     fails.store(false, Ordering::Relaxed);
     for to in ["a@example.org", "b@example.org"] {
