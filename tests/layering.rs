@@ -63,14 +63,14 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
         let path = entry.expect("an entry of src").path();
         if path.is_dir() {
             files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
             files.push(path);
         }
     }
     files
 }
 
-/// Every source file below `src`, by its path there, tests and comments cut off.
+/// Every source file below `src`, by its path there; files of tests, tests at the end and comments left out.
 fn sources() -> BTreeMap<String, String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files: BTreeMap<_, _> = rust_files(&src)
