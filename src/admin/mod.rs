@@ -1,5 +1,23 @@
 //! The operator's door: HTTP/1.1 and JSON over a Unix socket (SPEC 9, 12).
+//!
+//! In: requests of `backstopctl`, curl, a campaign tool on this machine. `server` accepts them, `access` tells
+//! who asks and what they may do, `routes` knows every request, `contacts`, `suppressions`, `mails` and
+//! `events` answer them, `wire` holds the shapes they answer in, `answer` turns those into HTTP.
 
+mod access;
+mod answer;
+pub mod classified;
+mod contacts;
+mod events;
+mod linger;
+mod mails;
+mod metrics;
 pub mod routes;
 pub mod server;
+mod status;
+mod suppressions;
 pub mod wire;
+
+pub use access::{Access, Caller};
+pub use answer::{JSON_BYTES, MAIL_BYTES};
+pub use classified::classified;

@@ -1,8 +1,41 @@
 //! Serves the Unix socket: peer credentials decide who may read and write.
+//!
+//! Anybody may connect (the socket's mode is 0666), as somebody who may do nothing is owed a 403, not a
+//! "permission denied" that looks like a broken installation. Such a peer gets few connections, one request
+//! on each, and nothing but that answer.
 
+use super::access::{self, Access};
+use super::linger::Lingering;
+use super::routes::{self, App};
 use crate::service::Service;
-use std::path::PathBuf;
+use axum::Router;
+use axum::extract::Request;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tower_service::Service as _;
+
+/// Connections served at once; further ones wait in the listener's queue.
+const CONNECTIONS: usize = 128;
+/// Of these, connections of peers that may do nothing.
+const STRANGERS: usize = 8;
+/// Longest time a request's header may take, and an idle connection may stay.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// Longest header of a request.
+const HEADER_BYTES: usize = 16 << 10;
+/// Longest time a stranger's connection may take.
+const STRANGER_TIME: Duration = Duration::from_secs(5);
+/// Longest wait for the user database.
+const LOOK_UP_TIME: Duration = Duration::from_secs(10);
+/// Longest time a stopping server lets requests finish.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// How the admin socket is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,20 +70,215 @@ pub struct ConfigState {
 }
 
 /// A running admin server.
-pub struct Server {}
+pub struct Server {
+    socket: PathBuf,
+    /// Device and inode of the socket we made: another daemon may have put its own in its place since.
+    identity: (u64, u64),
+    metrics_address: Option<std::net::SocketAddr>,
+    stopping: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
 
 impl Server {
     /// Binds the socket and starts to serve.
     ///
     /// # Errors
-    /// An I/O error naming the socket.
-    pub async fn start(settings: Settings, service: Arc<Service>, daemon: Arc<dyn Daemon>) -> std::io::Result<Server> {
-        let _ = (settings, service, daemon);
-        todo!()
+    /// An I/O error naming the socket, or the address of the metrics.
+    pub async fn start(settings: Settings, service: Arc<Service>, daemon: Arc<dyn Daemon>) -> io::Result<Server> {
+        let socket = settings.socket.clone();
+        let metrics_listener = match settings.metrics_listen {
+            Some(address) => {
+                Some(TcpListener::bind(address).await.map_err(|error| naming("metrics", &address, error))?)
+            }
+            None => None,
+        };
+        // Last, so that no socket is left behind by a start that fails.
+        let bound = bind(&socket).await;
+        let (listener, identity) = bound.map_err(|error| naming("admin socket", &socket.display(), error))?;
+        let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let (stopping, stop) = watch::channel(false);
+        let app = Arc::new(App::new(service, daemon, stop.clone()));
+        let mut tasks = vec![tokio::spawn(serve(listener, settings, app.clone(), stop.clone()))];
+        if let Some(listener) = metrics_listener {
+            tasks.push(tokio::spawn(serve_metrics(listener, routes::metrics_only(app), stop)));
+        }
+        Ok(Server { socket, identity, metrics_address, stopping, tasks })
+    }
+
+    /// Where `/metrics` is served by TCP, if anywhere; a port 0 is replaced by the port given.
+    pub fn metrics_address(&self) -> Option<std::net::SocketAddr> {
+        self.metrics_address
     }
 
     /// Stops serving and removes the socket.
+    ///
+    /// Requests have two seconds to finish; whoever follows the events is let go at once.
     pub async fn stop(self) {
-        todo!()
+        if std::fs::symlink_metadata(&self.socket).is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
+            let _ = std::fs::remove_file(&self.socket);
+        }
+        self.stopping.send_replace(true);
+        for task in self.tasks {
+            let _ = task.await;
+        }
     }
+}
+
+/// Waits until the server stops.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn naming(what: &str, place: &dyn std::fmt::Display, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what} {place}: {error}"))
+}
+
+async fn bind(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+        }
+        // Left over from a daemon that was killed, unless somebody still answers.
+        Ok(_) => match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            Err(error) => return Err(error),
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it")),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+                std::fs::create_dir_all(directory)?;
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(path)?;
+    // Everybody may connect; who may do what is decided by peer credentials (see the module's words).
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    let made = std::fs::symlink_metadata(path)?;
+    Ok((listener, (made.dev(), made.ino())))
+}
+
+async fn serve(listener: UnixListener, settings: Settings, app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let router = routes::router(app);
+    let settings = Arc::new(settings);
+    let (places, strangers) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Semaphore::new(STRANGERS)));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place.expect("the semaphore is never closed"),
+            () = stopped(&mut stop) => break,
+        };
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted.map(|(stream, _)| stream),
+            () = stopped(&mut stop) => break,
+        };
+        match stream {
+            Ok(stream) => {
+                let (router, settings) = (router.clone(), settings.clone());
+                let (strangers, stop) = (strangers.clone(), stop.clone());
+                connections.spawn(async move {
+                    admit(stream, router, settings, strangers, stop).await;
+                    drop(place);
+                });
+            }
+            Err(error) => pause_after(&error).await,
+        }
+    }
+    drop(listener);
+    drain(connections).await;
+}
+
+/// Out of file descriptors, most likely: accepting again at once would only spin.
+async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "the admin socket cannot accept a connection");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+async fn drain(mut connections: JoinSet<()>) {
+    let finished = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_TIME, finished).await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+async fn admit(
+    stream: UnixStream,
+    router: Router,
+    settings: Arc<Settings>,
+    strangers: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+) {
+    let Ok(peer) = stream.peer_cred() else { return };
+    let look_up = tokio::task::spawn_blocking(move || access::look_up(peer.uid(), peer.gid(), &settings));
+    let caller = match tokio::time::timeout(LOOK_UP_TIME, look_up).await {
+        Ok(Ok(caller)) => caller,
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!(uid = peer.uid(), "the groups of a peer of the admin socket cannot be looked up");
+            return;
+        }
+    };
+    match caller.access {
+        Access::Nothing => {
+            if let Ok(_place) = strangers.try_acquire() {
+                tracing::info!(uid = caller.uid, "refused on the admin socket");
+                let refusing = converse(stream, routes::nothing(), false, stop);
+                let _ = tokio::time::timeout(STRANGER_TIME, refusing).await;
+            }
+        }
+        Access::Read | Access::Write => converse(stream, router.layer(axum::Extension(caller)), true, stop).await,
+    }
+}
+
+/// Answers the requests of one connection.
+async fn converse<S>(stream: S, router: Router, keep_alive: bool, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let answer = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        router.clone().call(request.map(|body| axum::body::Body::new(Lingering::over(body))))
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADER_BYTES)
+        .keep_alive(keep_alive)
+        .serve_connection(TokioIo::new(stream), answer);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection of the admin socket broke off");
+    }
+}
+
+async fn serve_metrics(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(STRANGERS));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted.map(|(stream, _)| stream),
+            () = stopped(&mut stop) => break,
+        };
+        match accepted {
+            Ok(stream) => {
+                // Whoever comes when all places are taken is let go; a scraper comes again.
+                let Ok(place) = places.clone().try_acquire_owned() else { continue };
+                let (router, stop) = (router.clone(), stop.clone());
+                connections.spawn(async move {
+                    let _ = tokio::time::timeout(STRANGER_TIME, converse(stream, router, false, stop)).await;
+                    drop(place);
+                });
+            }
+            Err(error) => pause_after(&error).await,
+        }
+    }
+    drop(listener);
+    drain(connections).await;
 }

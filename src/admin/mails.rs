@@ -1,0 +1,63 @@
+//! Whole mails handed in by a person: judged only, or taken as if they had come back.
+
+use super::access::Caller;
+use super::answer::{MAIL_BYTES, Parameters, Refusal, blocking, json, read_body};
+use super::classified;
+use super::routes::{App, must_write};
+use super::wire::IngestAnswer;
+use crate::authority::Origin;
+use crate::inbound::Arrival;
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use bytes::Bytes;
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::SemaphorePermit;
+
+/// Longest wait for a place among the mails in memory.
+const PLACE_TIME: Duration = Duration::from_secs(10);
+
+/// `POST /v1/classify`: reads and judges, stores nothing.
+pub(super) async fn classify(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
+    Parameters::read(&request, &[])?;
+    let (_place, mail) = read_mail(&app, request).await?;
+    let in_force = app.service.in_force();
+    let answer = blocking(move || {
+        let ground = in_force.ground();
+        Ok(classified(&mail, ground.limits, ground.campaign_headers, ground.rules))
+    });
+    Ok(json(&answer.await?))
+}
+
+/// `POST /v1/ingest`: as if it had arrived on the return path, from elsewhere. A person's word does not make
+/// a report more believable: without a send of ours to match, it is recorded as `unverified`.
+pub(super) async fn ingest(
+    State(app): State<Arc<App>>,
+    caller: Extension<Caller>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    must_write(caller)?;
+    Parameters::read(&request, &[])?;
+    let (_place, mail) = read_mail(&app, request).await?;
+    let arrival = Arrival { raw: &mail, at: Timestamp::now(), queue_id: "-", origin: Origin::Elsewhere };
+    let ingested = app.service.ingest(arrival).await?;
+    Ok(json(&IngestAnswer { kind: ingested.kind, recorded: ingested.recorded, known: ingested.known }))
+}
+
+async fn read_mail(app: &App, request: Request) -> Result<(SemaphorePermit<'_>, Bytes), Refusal> {
+    let place = match tokio::time::timeout(PLACE_TIME, app.mails.acquire()).await {
+        Ok(Ok(place)) => place,
+        Ok(Err(_)) | Err(_) => {
+            let message = "too many mails are being read; try again";
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message));
+        }
+    };
+    let mail = read_body(request, MAIL_BYTES).await?;
+    if mail.is_empty() {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "empty-body", "the body is to be a message/rfc822"));
+    }
+    Ok((place, mail))
+}
