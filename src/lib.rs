@@ -37,6 +37,7 @@
 pub mod admin;
 pub mod authority;
 pub mod classify;
+pub mod ctl;
 pub mod inbound;
 pub mod mail;
 pub mod milter;

@@ -1,5 +1,7 @@
-//! The client.
+//! The client: see [`backstop::ctl`] and backstopctl(1).
 
-fn main() {
-    todo!()
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(backstop::ctl::run(std::env::args_os()) as u8)
 }

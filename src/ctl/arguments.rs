@@ -1,0 +1,173 @@
+//! The command line. backstopctl(1) lists the same; a test compares the two.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Where the daemon listens if nothing else is said.
+const SOCKET: &str = "/run/backstop/admin.sock";
+/// The variable that says otherwise.
+const SOCKET_VARIABLE: &str = "BACKSTOP_SOCKET";
+
+/// Asks and corrects backstopd: who must not be mailed, why, since when.
+#[derive(Debug, Parser)]
+#[command(name = "backstopctl", version, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// The daemon's admin socket [default: $BACKSTOP_SOCKET, else /run/backstop/admin.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Arguments {
+    /// The socket to use.
+    pub fn socket(&self) -> PathBuf {
+        let told = self.socket.clone().or_else(|| std::env::var_os(SOCKET_VARIABLE).map(PathBuf::from));
+        told.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from(SOCKET))
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// How the daemon is: counters, last events, alerts, store
+    Status,
+    /// May this contact be mailed; if not, why, since when, on whose word
+    Show {
+        /// The contact
+        #[arg(value_name = "ADDR")]
+        address: String,
+    },
+    /// Everybody who is suppressed
+    List(ListArguments),
+    /// Which of these addresses must not be mailed
+    Check {
+        /// Addresses; `-` reads them from standard input, one a line
+        #[arg(value_name = "ADDR", required = true)]
+        addresses: Vec<String>,
+        /// Check for mail of this list, too
+        #[arg(long, value_name = "LIST")]
+        list: Option<String>,
+    },
+    /// Keep campaign mail from a contact
+    Suppress(ChangeArguments),
+    /// Let a contact be mailed again
+    Reactivate(ChangeArguments),
+    /// What mails say, and of whom; without the daemon, stores nothing
+    Classify {
+        /// Mails; `-` reads one from standard input
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Rules of your own, over the compiled-in ones
+        #[arg(long, value_name = "DIR")]
+        rules: Option<PathBuf>,
+    },
+    /// Hand in mails as if they had arrived on the return path
+    Ingest {
+        /// Mails; `-` reads one from standard input
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// What happened, oldest first
+    Events {
+        /// From this time, this long ago, or behind this event id
+        #[arg(long, value_name = "WHEN")]
+        since: Option<String>,
+        /// Wait for what happens next; without --since, only that
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Make every contact record anew from the events
+    Rebuild,
+    /// The table of bounce codes
+    Codes,
+    /// The rules that judge replies
+    Rules {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: RulesCommand,
+    },
+}
+
+/// What to do with the rules.
+#[derive(Debug, Subcommand)]
+pub enum RulesCommand {
+    /// Run the samples of a rule file through the whole rule set
+    Test {
+        /// The rule file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Every rule, in the order they are asked
+    List {
+        /// Rules of your own, over the compiled-in ones
+        #[arg(long, value_name = "DIR")]
+        rules: Option<PathBuf>,
+    },
+}
+
+/// Which suppressions to list.
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// `system`, or the id of a list
+    #[arg(long, value_name = "SCOPE")]
+    pub scope: Option<String>,
+    /// failed, invalid, complaint, rejected, transient, unknown or blocked
+    #[arg(long, value_name = "CATEGORY")]
+    pub category: Option<String>,
+    /// Only contacts of this domain
+    #[arg(long, value_name = "DOMAIN")]
+    pub domain: Option<String>,
+    /// Suppressed since this time, or within this long
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// At most this many contacts
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+/// A person's word on a contact.
+#[derive(Debug, Args)]
+pub struct ChangeArguments {
+    /// The contact
+    #[arg(value_name = "ADDR")]
+    pub address: String,
+    /// Why; kept with the change
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Only for this list, not system-wide
+    #[arg(long, value_name = "LIST")]
+    pub list: Option<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_and_behind_the_subcommand() {
+        for line in ["backstopctl --json --socket /x status", "backstopctl status --socket /x --json"] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).expect(line);
+            assert!(arguments.json, "{line}");
+            assert_eq!(arguments.socket(), PathBuf::from("/x"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_change_wants_a_reason() {
+        assert!(Arguments::try_parse_from(["backstopctl", "suppress", "joe@example.org"]).is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! `backstopctl`: what an operator types, and what is printed for it.
+//!
+//! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
+//! `show`, `list`, `change` and `events` ask it; `offline` needs no daemon; `table` aligns columns and keeps
+//! hostile text from the terminal. Answers go to standard output, everything else to standard error.
+
+mod arguments;
+mod change;
+mod client;
+mod events;
+mod exit;
+mod list;
+mod offline;
+mod output;
+mod show;
+mod table;
+mod when;
+
+pub use arguments::{Arguments, Command, RulesCommand};
+pub use exit::{Exit, Failure};
+
+use clap::Parser;
+use client::Client;
+use output::Output;
+use std::ffi::OsString;
+
+/// Runs `backstopctl` with these arguments, the program's name first, and says how it should exit.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers; everything else is a wrong command line.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Yes };
+        }
+    };
+    let mut out = Output::new(arguments.json);
+    let done = dispatch(arguments, &mut out).and_then(|exit| out.flush().map(|()| exit));
+    match done {
+        Ok(exit) => exit,
+        Err(Failure::ReaderGone) => Exit::Yes,
+        Err(Failure::Because { exit, message }) => {
+            eprintln!("backstopctl: {message}");
+            exit
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
+    let socket = arguments.socket();
+    let client = || Client::new(socket);
+    match arguments.command {
+        Command::Status => show::status(&client()?, out),
+        Command::Show { address } => show::contact(&client()?, &address, out),
+        Command::List(filter) => list::suppressions(&client()?, &filter, out),
+        Command::Check { addresses, list } => list::check(&client()?, addresses, list.as_deref(), out),
+        Command::Suppress(change) => change::change(&client()?, "suppress", &change, out),
+        Command::Reactivate(change) => change::change(&client()?, "reactivate", &change, out),
+        Command::Classify { files, rules } => offline::classify(&files, rules.as_deref(), out),
+        Command::Ingest { files } => change::ingest(&client()?, &files, out),
+        Command::Events { since, follow } => events::events(&client()?, since.as_deref(), follow, out),
+        Command::Rebuild => events::rebuild(&client()?, out),
+        Command::Codes => offline::codes(out),
+        Command::Rules { command: RulesCommand::Test { file } } => offline::rules_test(&file, out),
+        Command::Rules { command: RulesCommand::List { rules } } => offline::rules_list(rules.as_deref(), out),
+    }
+}

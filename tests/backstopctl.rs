@@ -1,0 +1,335 @@
+//! Runs the built `backstopctl`: what it prints, how it exits, and what other users get to see.
+
+mod support_admin;
+
+use backstop::ctl::Arguments;
+use clap::CommandFactory;
+use nix::unistd::{Gid, Group};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use support_admin::*;
+
+/// A user that owns nothing here.
+const STRANGER: u32 = 65_534;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn show_says_the_verdict_first_and_knows_who_was_never_heard_of() {
+    let backstop = start().await;
+    backstop.bounce("joe@example.org").await;
+    let shown = backstop.run(&["show", "joe@example.org"]).await;
+    assert_eq!(shown.status.code(), Some(0), "{}", stderr(&shown));
+    let text = stdout(&shown);
+    assert!(text.starts_with("joe@example.org: bounced, gets no campaign mail\n  since "), "{text}");
+    for word in
+        ["5.1.1", "hard", "rejected", "user-unknown", "local", "77", "no such mailbox", "550 5.1.1 user unknown"]
+    {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let json = backstop.run(&["--json", "show", "joe@example.org"]).await;
+    let contact: Value = serde_json::from_str(stdout(&json)).expect("one object");
+    assert_eq!(contact["state"], "bounced");
+
+    let nobody = backstop.run(&["show", "nobody@example.org"]).await;
+    assert_eq!((nobody.status.code(), stdout(&nobody)), (Some(1), ""));
+    assert!(stderr(&nobody).contains("never heard of"), "{}", stderr(&nobody));
+    let wrong = backstop.run(&["show", "nobody"]).await;
+    assert_eq!(wrong.status.code(), Some(65), "{}", stderr(&wrong));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_exits_with_1_when_somebody_must_not_be_mailed() {
+    let backstop = start().await;
+    backstop.bounce("joe@example.org").await;
+    backstop.suppress_for("ann@example.org", "news.example.com").await;
+    for (arguments, want) in [
+        (&["check", "new@example.org"][..], 0),
+        (&["check", "new@example.org", "joe@example.org"], 1),
+        (&["check", "ann@example.org"], 0),
+        (&["check", "--list", "news.example.com", "ann@example.org"], 1),
+        (&["check", "{{email}}"], 1),
+        (&["check"], 64),
+    ] {
+        let checked = backstop.run(arguments).await;
+        assert_eq!(checked.status.code(), Some(want), "{arguments:?}: {}{}", stdout(&checked), stderr(&checked));
+    }
+    let mut command = backstop.ctl(&["--json", "check", "-"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    // More than one request takes.
+    let addresses: String = (0..12_000).map(|number| format!("c{number}@example.org\n\n")).collect();
+    let output = tokio::task::spawn_blocking(move || {
+        let writer = std::thread::spawn(move || stdin.write_all(addresses.as_bytes()).expect("read to the end"));
+        let output = child.wait_with_output().expect("it ends");
+        writer.join().expect("written");
+        output
+    });
+    let output = output.await.expect("nobody panics");
+    assert_eq!((output.status.code(), stdout(&output).lines().count()), (Some(0), 12_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn list_prints_every_page_up_to_its_limit() {
+    let backstop = start().await;
+    for address in ["a@example.org", "b@example.org", "c@other.example"] {
+        backstop.bounce(address).await;
+    }
+    for (arguments, want) in [
+        (&["--json", "list"][..], 3),
+        (&["--json", "list", "--limit", "2"], 2),
+        (&["--json", "list", "--domain", "other.example", "--category", "rejected", "--since", "1d"], 1),
+        (&["--json", "list", "--scope", "news.example.com"], 0),
+        (&["list"], 4), // with its head
+    ] {
+        let listed = backstop.run(arguments).await;
+        assert_eq!(listed.status.code(), Some(0), "{arguments:?}: {}", stderr(&listed));
+        assert_eq!(stdout(&listed).lines().count(), want, "{arguments:?}: {}", stdout(&listed));
+    }
+    assert_eq!(backstop.run(&["list", "--since", "soon"]).await.status.code(), Some(64));
+    assert_eq!(backstop.run(&["list", "--category", "angry"]).await.status.code(), Some(65));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_persons_change_is_made_and_a_dry_run_is_not() {
+    let backstop = start().await;
+    let dry = ["suppress", "joe@example.org", "--reason", "asked by phone", "--dry-run"];
+    let tried = backstop.run(&dry).await;
+    assert_eq!(tried.status.code(), Some(0), "{}", stderr(&tried));
+    assert!(stdout(&tried).contains("would be suppressed; nothing was changed"), "{}", stdout(&tried));
+    assert_eq!(backstop.run(&["show", "joe@example.org"]).await.status.code(), Some(1));
+    for (arguments, want) in [
+        (
+            &["suppress", "joe@example.org", "--reason", "asked by phone"][..],
+            "joe@example.org: suppressed, was active\n",
+        ),
+        (&["reactivate", "joe@example.org", "--reason", "a mistake"], "joe@example.org: active, was suppressed\n"),
+    ] {
+        let changed = backstop.run(arguments).await;
+        assert_eq!(changed.status.code(), Some(0), "{}", stderr(&changed));
+        assert!(stdout(&changed).starts_with(want), "{}", stdout(&changed));
+    }
+    assert_eq!(backstop.run(&["suppress", "joe@example.org"]).await.status.code(), Some(64), "no reason");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_events_ingest_and_rebuild_are_told_in_words_and_in_json() {
+    let backstop = start().await;
+    let mail = backstop.directory.path().join("bounce.eml");
+    std::fs::write(&mail, BOUNCE).expect("written");
+    let mail = mail.to_str().expect("UTF-8");
+    let missing = backstop.directory.path().join("missing.eml");
+    for (arguments, want, said) in [
+        (&["ingest", mail][..], 0, "bounce, 1 recorded, 0 on record already"),
+        (&["ingest", mail], 0, "bounce, 0 recorded, 1 on record already"),
+        (&["ingest", mail, missing.to_str().expect("UTF-8")], 66, "on record already"),
+        (&["ingest", "-"], 65, ""), // nothing on standard input
+        (&["events"], 0, "gone@example.net"),
+        (&["--json", "events"], 0, "\"address\":\"gone@example.net\""),
+        (&["status"], 0, "mode enforce"),
+        (&["--json", "status"], 0, "\"mode\":\"enforce\""),
+        (&["rebuild"], 0, "1 contact records made anew"),
+        (&["--json", "rebuild"], 0, "{\"contacts\":1}"),
+    ] {
+        let output = backstop.run(arguments).await;
+        assert_eq!(output.status.code(), Some(want), "{arguments:?}: {}", stderr(&output));
+        assert!(stdout(&output).contains(said), "{arguments:?}: {}", stdout(&output));
+    }
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_said_so_with_its_socket() {
+    let output = alone(&["--socket", "/nonexistent/admin.sock", "status"]).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(69));
+    assert!(stderr(&output).contains("/nonexistent/admin.sock"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--socket"), "{}", stderr(&output));
+    let output = alone(&["status"]).env("BACKSTOP_SOCKET", "/nonexistent/by-variable").output().expect("it starts");
+    assert!(stderr(&output).contains("/nonexistent/by-variable"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_wrong_command_line_exits_with_64_and_help_with_0() {
+    for (arguments, want) in [
+        (&[][..], 64),
+        (&["no-such-subcommand"], 64),
+        (&["list", "--no-such-option"], 64),
+        (&["rules"], 64),
+        (&["--help"], 0),
+        (&["rules", "test", "--help"], 0),
+        (&["--version"], 0),
+    ] {
+        let output = alone(arguments).output().expect("the program starts");
+        assert_eq!(output.status.code(), Some(want), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn classify_prints_one_json_line_for_each_file_without_a_daemon() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (bounce, letter) = (directory.path().join("bounce.eml"), directory.path().join("letter.eml"));
+    std::fs::write(&bounce, BOUNCE).expect("written");
+    std::fs::write(&letter, "From: ann@example.org\n\nSee you.\n").expect("written");
+    let output = alone(&["classify"]).args([&bounce, &letter]).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let lines: Vec<Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["file"], bounce.to_str().expect("UTF-8"));
+    assert_eq!((&lines[0]["kind"], &lines[1]["kind"]), (&Value::from("bounce"), &Value::from("other")));
+    assert_eq!(lines[0]["recipients"][0]["code"], "5.1.1");
+
+    let mut child = alone(&["classify", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+    child.stdin.take().expect("piped").write_all(BOUNCE).expect("read");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(stdout(&output).starts_with("{\"file\":\"-\",\"kind\":\"bounce\""), "{}", stdout(&output));
+
+    let missing = directory.path().join("missing.eml");
+    let output = alone(&["classify"]).args([&missing, &letter]).output().expect("the program starts");
+    assert_eq!((output.status.code(), stdout(&output).lines().count()), (Some(66), 1), "the rest is still read");
+    let output = alone(&["classify", "--rules"]).args([&missing, &letter]).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(66), "no such directory");
+    let rules = directory.path().join("rules.d");
+    std::fs::create_dir(&rules).expect("made");
+    std::fs::write(rules.join("mine.toml"), "[[rule]\n").expect("written");
+    let output = alone(&["classify", "--rules"]).args([&rules, &letter]).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+    let output = alone(&["rules", "test"]).arg(rules.join("mine.toml")).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
+}
+
+#[test]
+fn codes_and_rules_are_printed_as_tables_and_as_json() {
+    for (arguments, word) in [
+        (&["codes"][..], "5.1.1"),
+        (&["codes", "--json"], "\"code\":\"5.1.1\""),
+        (&["rules", "list"], "CATEGORY"),
+        (&["rules", "list", "--json"], "\"id\":"),
+    ] {
+        let output = alone(arguments).output().expect("the program starts");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
+        assert!(stdout(&output).contains(word), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_trouble() {
+    let mut child = alone(&["codes"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_group_decides_who_may_change_who_may_ask_and_who_may_nothing() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can become other users");
+        return;
+    }
+    let group = |name: &str| Group::from_name(name).expect("the database answers").map(|group| group.gid);
+    let (Some(writers), Some(readers)) = (group("daemon"), group("bin")) else {
+        eprintln!("skipped: this machine lacks the groups daemon and bin");
+        return;
+    };
+    let backstop = start_with(|settings| {
+        settings.write_group = "daemon".to_owned();
+        settings.read_group = "bin".to_owned();
+    })
+    .await;
+    backstop.bounce("joe@example.org").await;
+    // A copy that other users reach, wherever the source lies.
+    let program = backstop.directory.path().join("backstopctl");
+    std::fs::copy(env!("CARGO_BIN_EXE_backstopctl"), &program).expect("copied");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    // More than the socket's buffers hold: the refusal comes while the mail is still on its way.
+    let large = backstop.directory.path().join("large.eml");
+    std::fs::write(&large, vec![b'x'; 8 << 20]).expect("written");
+    std::fs::set_permissions(&large, std::fs::Permissions::from_mode(0o644)).expect("ours");
+    let large = large.to_str().expect("UTF-8");
+    let stranger = |gid: Gid, arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        command.arg("--socket").arg(&backstop.socket).args(arguments).stdin(Stdio::null()).current_dir("/");
+        // Setting a user as root drops all supplementary groups, too.
+        command.uid(STRANGER).gid(gid.as_raw());
+        run(command)
+    };
+    let show = ["show", "joe@example.org"];
+    let suppress = ["suppress", "ann@example.org", "--reason", "asked by phone"];
+    for (gid, arguments, want) in [
+        (writers, &show[..], 0),
+        (writers, &suppress, 0),
+        (readers, &show, 0),
+        (readers, &suppress, 77),
+        (readers, &["rebuild"], 77),
+        (readers, &["ingest", large], 77),
+        (readers, &["check", "new@example.org"], 0),
+        (Gid::from_raw(STRANGER), &show, 77),
+        (Gid::from_raw(STRANGER), &["show", "nobody@example.org"], 77), // not even whether it is known
+        (Gid::from_raw(STRANGER), &suppress, 77),
+    ] {
+        let output = stranger(gid, arguments).await;
+        assert_eq!(output.status.code(), Some(want), "gid {gid} {arguments:?}: {}", stderr(&output));
+        assert!(want == 0 || stdout(&output).is_empty(), "gid {gid} {arguments:?}: {}", stdout(&output));
+    }
+    let events = backstop.store.events_of(&address_of("ann@example.org"), 10).expect("readable");
+    assert_eq!(events.len(), 1, "only the member of the write group changed something");
+    let json = serde_json::to_value(&events[0]).expect("plain data");
+    assert_eq!(json["uid"], STRANGER, "on whose word is kept");
+}
+
+/// The page's subcommands, each with the options it names, by the lines `.It Cm ...` and `.It Fl ...`.
+fn of_the_page(page: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let section = page.split(".Sh SUBCOMMANDS").nth(1).expect("the section").split(".Sh ").next().expect("a piece");
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut current = String::new();
+    for line in section.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let named = line.starts_with(".It ");
+        if line.starts_with(".It Cm ") {
+            let name = words[2..].iter().take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()));
+            current = name.copied().collect::<Vec<_>>().join(" ");
+            assert!(found.insert(current.clone(), BTreeSet::new()).is_none(), "{current} stands twice");
+        }
+        if named {
+            let flags = words.windows(2).filter(|pair| pair[0] == "Fl").map(|pair| format!("-{}", pair[1]));
+            found.get_mut(&current).expect("below a subcommand").extend(flags);
+        }
+    }
+    found
+}
+
+/// The same, as the program itself has it.
+fn of_the_program(command: &clap::Command, name: &str, found: &mut BTreeMap<String, BTreeSet<String>>) {
+    for subcommand in command.get_subcommands() {
+        let name = format!("{name} {}", subcommand.get_name()).trim().to_owned();
+        if subcommand.has_subcommands() {
+            of_the_program(subcommand, &name, found);
+            continue;
+        }
+        let options = subcommand.get_arguments().filter(|argument| !argument.is_global_set());
+        let options = options.filter_map(|argument| argument.get_long()).filter(|long| *long != "help");
+        found.insert(name, options.map(|long| format!("--{long}")).collect());
+    }
+}
+
+#[test]
+fn the_manual_page_lists_the_subcommands_options_and_exit_statuses_of_the_program() {
+    let page = include_str!("../man/backstopctl.1");
+    let mut program = BTreeMap::new();
+    of_the_program(&Arguments::command(), "", &mut program);
+    assert_eq!(of_the_page(page), program);
+    let head = page.split(".Sh SUBCOMMANDS").next().expect("a piece");
+    for global in Arguments::command().get_arguments().filter_map(|argument| argument.get_long()) {
+        assert!(head.contains(&format!(".It Fl -{global}")), "--{global}");
+    }
+    for exit in [0, 1, 64, 65, 66, 69, 74, 77, 78] {
+        assert!(page.contains(&format!("\n.It {exit}\n")), "exit status {exit}");
+    }
+}
+
+fn alone(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backstopctl"));
+    command.args(arguments).env_remove("BACKSTOP_SOCKET").stdin(Stdio::null());
+    command
+}
