@@ -71,7 +71,7 @@ queue_directory = $dir/queue
 data_directory = $dir/data
 command_directory = /usr/sbin
 daemon_directory = $libexec
-meta_directory = /etc/postfix
+meta_directory = $dir/conf
 shlib_directory = /usr/lib/postfix
 multi_instance_name = postfix-$port_smtpd
 maillog_file = $dir/maillog
@@ -165,6 +165,7 @@ start_everything() {
     write_main_cf
     write_master_cf
     # Postfix reads a file again and again until it is some seconds old; these are complete.
+    cp /etc/postfix/postfix-files "$dir/conf/" # what to check; dynamicmaps.cf stays behind, nothing here needs it
     touch -d '1 minute ago' "$dir/conf/main.cf" "$dir/conf/master.cf"
     start_sink hard "$port_hard" -f RCPT -B '550 5.1.1 User unknown in this domain'
     start_sink soft "$port_soft" -r RCPT -b '452 4.2.2 The mailbox is over its quota'
