@@ -213,7 +213,7 @@ impl Drop for Rig {
         let _ = self.hold.wait();
         self.daemon.kill();
         if std::thread::panicking() {
-            let (postfix, daemon) = (self.log(), tail(&self.daemon.log()));
+            let (postfix, daemon) = (tail(Path::new(&self.facts["log"])), tail(&self.daemon.log()));
             eprintln!("--- Postfix's log\n{postfix}\n--- backstopd's log\n{daemon}");
         }
     }

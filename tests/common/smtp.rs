@@ -206,6 +206,7 @@ impl Drop for Sink {
 /// Serves one connection until it ends. Trouble ends it: the test then misses its message and says so.
 fn serve(stream: TcpStream, kept: &Kept) {
     let _ = stream.set_read_timeout(Some(PATIENCE));
+    let _ = stream.set_nodelay(true); // replies to pipelined commands go out one by one
     let mut stream = BufReader::new(stream);
     let say = |stream: &mut BufReader<TcpStream>, text: &str| stream.get_mut().write_all(text.as_bytes());
     if say(&mut stream, "220 sink.test ESMTP\r\n").is_err() {

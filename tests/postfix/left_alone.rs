@@ -8,7 +8,7 @@ use regex::bytes::Regex;
 fn without_trace(message: &[u8]) -> Vec<u8> {
     let field = Regex::new(r"(?m)^Received: .*\r?\n(?:[ \t].*\r?\n)*").expect("a regular expression");
     let received = field.find(message).expect("Postfix adds a Received field").range();
-    let id_and_time = Regex::new(r" id [0-9A-Za-z]+|; [^\r\n]+").expect("a regular expression");
+    let id_and_time = Regex::new(r" id [0-9A-Za-z]+|;\s+[^\r\n]+").expect("a regular expression");
     let mut rest = message[..received.start].to_vec();
     rest.extend_from_slice(&id_and_time.replace_all(&message[received.clone()], &b" _"[..]));
     rest.extend_from_slice(&message[received.end..]);
