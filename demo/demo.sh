@@ -72,14 +72,16 @@ List-ID: The Shop's news <news.shop.test>
 Hello, this is what is new.
 MAIL
     "$rig" wait "$dir/postfix"
+    # Of Postfix's log: deliveries, notifications, and messages that end at the milter.
+    deliveries=$(tail -n "+$((lines_before + 1))" "$log" | sed -nE \
+        -e 's/.*(to=<[^>]*>).*(dsn=[^,]*), (status=[a-z]*) \((.*)\)$/\1 \2 \3 (\4)/p' \
+        -e 's/.*(milter-discard.*)/\1/p' -e 's/.*(sender non-delivery notification).*/bounce(8): \1/p')
+    tell "  Postfix:"
+    quote <<<"$deliveries"
 }
 
-# What Postfix logged about the last campaign, as far as it is a delivery, or a message stopped by the milter.
-deliveries() {
-    tail -n "+$((lines_before + 1))" "$log" | sed -nE \
-        -e 's/.*(to=<[^>]*>).*(dsn=[^,]*), (status=[a-z]*) \((.*)\)$/\1 \2 \3 (\4)/p' \
-        -e 's/.*(milter-discard.*)/\1/p' -e 's/.*(sender non-delivery notification).*/bounce(8): \1/p'
-}
+# Whether the last campaign was tried with this recipient.
+tried() { [[ $deliveries == *"to=<$1> dsn="* ]]; }
 
 # The accepting server's recipients of the last campaign.
 accepted() { sed -nE 's/^X-Rcpt-Args: <([^>]*)>.*/\1/p' "$sink"/message.* 2>/dev/null | sort | tr '\n' ' '; }
@@ -122,26 +124,24 @@ tell "Postfix asks backstopd about every message: what goes out, and the notific
 tell "good.test accepts all mail, hard.test knows nobody, soft.test has full mailboxes."
 
 chapter "The spring campaign goes to three people"
+today=$(date -u +%Y-%m-%d)
 campaign spring ann@good.test bob@hard.test cat@good.test
-deliveries | quote
 expect "accepted by good.test" "$(accepted)" "ann@good.test cat@good.test "
 tell "Two have it. Bob's server does not know him, and Postfix wrote a notification to the campaign's return path."
 
 chapter "The notification came back through the milter; what does Backstop make of it?"
 tell "  \$ backstopctl show bob@hard.test"
 ctl show bob@hard.test | quote
-today=$(date -u +%Y-%m-%d)
 has_json bob@hard.test '"state": ?"bounced"' '"code": ?"5\.1\.1"' '"type": ?"hard"' '"category": ?"rejected"' \
-    '"authority": ?"local"' '"campaign": ?"spring"' '"description": ?"[^"]+"' "\"at\": ?\"$today" \
+    '"authority": ?"local"' '"campaign": ?"spring"' '"description": ?"[^"]+"' "\"at\": ?\"($today|$(date -u +%Y-%m-%d))T" \
     'User unknown in this domain'
 [[ -z $(find "$dir/postfix/mail" -type f) ]] || fail "the notification was delivered, too"
 tell "Read, on disk before Postfix was answered, and discarded: there is no mailbox to empty."
 
 chapter "The summer campaign goes to the same three"
 campaign summer ann@good.test bob@hard.test cat@good.test
-deliveries | quote
 expect "accepted by good.test" "$(accepted)" "ann@good.test cat@good.test "
-! deliveries | grep -q 'to=<bob@hard.test>' || fail "Postfix tried to deliver to Bob again"
+! tried bob@hard.test || fail "Postfix tried to deliver to Bob again"
 tell "Nobody tried to reach Bob: he was taken off the envelope before Postfix queued the message."
 
 chapter "Sue's mailbox is full: that may pass, so it takes three campaigns"
@@ -149,7 +149,7 @@ streak=0
 for name in autumn winter new-year; do
     campaign "$name" sue@soft.test
     streak=$((streak + 1))
-    deliveries | grep 'to=<' | quote
+    tried sue@soft.test || fail "campaign $name did not try to deliver to Sue"
     state=active
     ((streak < 3)) || state=bounced
     has_json sue@soft.test "\"state\": ?\"$state\"" "\"soft_streak\": ?$streak\b" '"type": ?"soft"' '"code": ?"4\.2\.2"'
@@ -160,16 +160,16 @@ ctl show sue@soft.test | quote
 
 chapter "The fourth campaign goes to Sue alone"
 campaign spring-again sue@soft.test
-deliveries | quote
-! deliveries | grep -q 'to=<sue@soft.test>' || fail "Postfix tried to deliver to Sue again"
-deliveries | grep -q milter-discard || fail "the message was not discarded"
+! tried sue@soft.test || fail "Postfix tried to deliver to Sue again"
+[[ $deliveries == *milter-discard* ]] || fail "the message was not discarded"
 tell "With nobody left the message ends here."
 
 chapter "Everybody who is not mailed any more"
 tell "  \$ backstopctl list"
-ctl list | quote
+list=$(ctl list)
+quote <<<"$list"
 for address in bob@hard.test sue@soft.test; do
-    ctl list | grep -q "$address" || fail "$address is not on the list"
+    [[ $list == *"$address"* ]] || fail "$address is not on the list"
 done
 
 chapter "Done. Every step above was checked, and nothing is left running."

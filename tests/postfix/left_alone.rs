@@ -3,6 +3,9 @@
 use crate::rig::{RETURN_PATH, Rig, newsletter};
 use regex::bytes::Regex;
 
+/// Postfix adds a Date where there is none.
+const DATE: &str = "Mon, 2 Nov 2026 10:00:00 +0000";
+
 /// A message without what differs between two deliveries of it: the queue id and the time in the uppermost
 /// Received field, which Postfix wrote.
 fn without_trace(message: &[u8]) -> Vec<u8> {
@@ -29,7 +32,7 @@ fn assert_same(got: &[u8], want: &[u8], what: &str) {
 
 /// Messages as tools write them, and as they should not.
 fn odd_messages(mark: &str) -> Vec<(&'static str, Vec<u8>)> {
-    let header = format!("From: <news@shop.test>\r\nMessage-ID: <odd@shop.test>\r\n{mark}");
+    let header = format!("From: <news@shop.test>\r\nDate: {DATE}\r\nMessage-ID: <odd@shop.test>\r\n{mark}");
     let message = |more: &[u8]| [header.as_bytes(), more].concat();
     let long = |length: usize| "x".repeat(length);
     vec![
@@ -104,6 +107,7 @@ fn a_message_that_lost_a_recipient_is_the_same_for_the_others() {
 fn a_persons_mail_to_the_return_path_is_delivered_untouched() {
     let rig = Rig::start();
     let letter = b"From: Ann <ann@elsewhere.test>\r\nTo: bounce@bounces.test\r\nSubject: Re: News\r\n\
+                   Date: Mon, 2 Nov 2026 10:00:00 +0000\r\n\
                    Message-ID: <1@elsewhere.test>\r\n\r\nUndelivered mail? Please stop. Gr\xc3\xbc\xc3\x9fe\r\n";
     // A null reverse path alone makes no bounce.
     for (number, reverse_path) in ["ann@elsewhere.test", ""].into_iter().enumerate() {
