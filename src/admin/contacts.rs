@@ -4,8 +4,7 @@ use super::access::Caller;
 use super::answer::{Parameters, Refusal, blocking, json, read_json};
 use super::routes::{App, must_write};
 use super::wire::{
-    ChangeAnswer, ChangeRequest, CheckAnswer, ContactAnswer, ResponseAnswer, SuppressionAnswer, read_scope, scope_text,
-    word,
+    ChangeAnswer, ChangeRequest, CheckAnswer, ContactAnswer, ResponseAnswer, SuppressionAnswer, read_scope, word,
 };
 use crate::classify::Class;
 use crate::mail::{Address, ListId};
@@ -176,7 +175,7 @@ async fn change(
     Ok(json(&ChangeAnswer {
         address,
         action: action.as_str().to_owned(),
-        scope: scope_text(&scope).to_owned(),
+        scope: scope.as_str().to_owned(),
         dry_run,
         event,
         before: fold(&before, &policy, now).state,

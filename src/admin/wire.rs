@@ -55,7 +55,7 @@ pub struct SuppressionAnswer {
 impl From<&Suppression> for SuppressionAnswer {
     fn from(suppression: &Suppression) -> SuppressionAnswer {
         SuppressionAnswer {
-            scope: scope_text(&suppression.scope).to_owned(),
+            scope: suppression.scope.as_str().to_owned(),
             category: suppression.category,
             bounce_type: suppression.bounce_type,
             code: suppression.code,
@@ -324,14 +324,6 @@ pub struct Problem {
     pub message: String,
 }
 
-/// A scope as the API writes it.
-pub fn scope_text(scope: &Scope) -> &str {
-    match scope {
-        Scope::System => "system",
-        Scope::List(list) => &list.0,
-    }
-}
-
 /// Reads a scope: `system`, or the id of a list, with or without angle brackets (RFC 2919 §3).
 ///
 /// # Errors
@@ -380,7 +372,7 @@ mod tests {
     #[test]
     fn a_scope_reads_back_as_written() {
         for scope in [Scope::System, Scope::List(ListId("news.example.org".into()))] {
-            assert_eq!(read_scope(scope_text(&scope)), Ok(scope));
+            assert_eq!(read_scope(scope.as_str()), Ok(scope));
         }
     }
 

@@ -39,14 +39,37 @@ impl Authority {
     }
 }
 
-/// Where a suppression holds.
+/// Where a suppression holds. Written as `system` or the id of the list; a list that is named just `system`,
+/// without a domain, is not told apart (RFC 2919 §3 asks for one).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(from = "String", into = "String")]
 pub enum Scope {
     /// For all mail.
     System,
     /// For one list.
     List(ListId),
+}
+
+impl Scope {
+    /// How it is written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Scope::System => "system",
+            Scope::List(list) => &list.0,
+        }
+    }
+}
+
+impl From<String> for Scope {
+    fn from(text: String) -> Scope {
+        if text == "system" { Scope::System } else { Scope::List(ListId(text)) }
+    }
+}
+
+impl From<Scope> for String {
+    fn from(scope: Scope) -> String {
+        scope.as_str().to_owned()
+    }
 }
 
 /// Why a recipient was taken off an outgoing message (SPEC 7.1).
