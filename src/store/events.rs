@@ -20,12 +20,15 @@ pub struct StoredEvent {
     pub content_key: Option<ContentKey>,
 }
 
+/// A key of tree `events` and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 impl StoredEvent {
     /// The entries of tree `events` that hold it, in order.
     ///
     /// # Errors
     /// [`StoreError::Engine`] when it is longer than 255 pieces (1 MiB).
-    pub fn entries(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
         let mut record = vec![VERSION, 0, u8::from(self.content_key.is_some())];
         record.extend(self.content_key.iter().flat_map(|key| key.0));
         serde_json::to_writer(&mut record, &self.event).map_err(|error| StoreError::Engine(error.to_string()))?;

@@ -203,7 +203,7 @@ impl PendingSends {
     /// # Errors
     /// [`StoreError::Busy`] when too many wait.
     pub fn add(&mut self, message: MessageKey, record: SendRecord) -> Result<(), StoreError> {
-        if self.len() >= WAITING || self.recipients + record.recipients.len() > WAITING_RECIPIENTS {
+        if self.waiting() >= WAITING || self.recipients + record.recipients.len() > WAITING_RECIPIENTS {
             return Err(StoreError::Busy);
         }
         self.recipients += record.recipients.len();
@@ -215,7 +215,7 @@ impl PendingSends {
     }
 
     /// How many messages wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.gathering.len() + self.writing.len()
     }
 
@@ -268,7 +268,7 @@ mod tests {
         let written = record([1, 2, u64::MAX]);
         let octets = written.encode();
         assert_eq!(SendRecord::decode(&octets), Ok(written));
-        for end in (0..octets.len()).filter(|end| (octets.len() - end) % 8 != 0) {
+        for end in (0..octets.len()).filter(|end| !(octets.len() - end).is_multiple_of(8)) {
             assert!(SendRecord::decode(&octets[..end]).is_err(), "cut at {end}");
         }
     }
@@ -289,7 +289,7 @@ mod tests {
         pending.add([1; 16], record([10])).unwrap();
         pending.add([1; 16], record([11])).unwrap();
         pending.add([2; 16], record([12])).unwrap();
-        assert_eq!(pending.len(), 2, "sends of one message on one day are one");
+        assert_eq!(pending.waiting(), 2, "sends of one message on one day are one");
         let taken = pending.take(1);
         assert_eq!(taken.keys().next(), Some(&([1; 16], day_of(record([]).at))));
         assert_eq!(pending.take(9), taken, "given again until written");

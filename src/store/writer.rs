@@ -267,7 +267,7 @@ impl Queue {
     }
 
     fn waiting_soon(&self) -> usize {
-        self.soon.len() + self.sends.len()
+        self.soon.len() + self.sends.waiting()
     }
 
     /// When what nobody waits for is to be written; none where there is nothing.
