@@ -1,51 +1,18 @@
 //! Reads every mail under `tests/fixtures/` with LF and with CRLF, and compares what is read from it with the
 //! `.json` beside it, in the shape of `POST /v1/classify`. Each has a `.md` that says why it is kept.
 
-use backstop::classify::{self, Rules};
-use backstop::mail::{Limits, Message};
-use backstop::report::{self, Action, CampaignHeaders, Recipient, Report};
+use backstop::admin::classified;
+use backstop::classify::Rules;
+use backstop::mail::Limits;
+use backstop::report::CampaignHeaders;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What is made of a mail, in the shape of `POST /v1/classify`.
-fn classified(raw: &[u8]) -> Value {
-    match report::read(&Message::read(raw, &Limits::default())) {
-        Ok(Some(report)) => shape(&report),
-        Ok(None) => json!({"kind": "other", "campaign": null, "list": null, "message_id": null, "recipients": []}),
-        Err(error) => json!({"error": error.to_string()}),
-    }
-}
-
-fn shape(report: &Report) -> Value {
-    let returned = report.returned.as_ref();
-    json!({
-        "kind": report.kind,
-        "campaign": returned.and_then(|returned| CampaignHeaders::default().campaign(&returned.headers)),
-        "list": returned.and_then(|returned| returned.list.as_ref()),
-        "message_id": returned.and_then(|returned| returned.message_id.as_ref()),
-        "recipients": report.recipients.iter().map(|recipient| row(recipient, &report.dialect)).collect::<Vec<_>>(),
-    })
-}
-
-fn row(recipient: &Recipient, dialect: &str) -> Value {
-    let mut row = json!({
-        "address": recipient.address, "code": null, "type": null, "category": null, "reason": null, "fault": null,
-        "diagnostic": recipient.diagnostic_code, "dialect": dialect, "rule": null,
-    });
-    match recipient.action {
-        Action::Failed | Action::Delayed => {
-            let judgement = classify::classify_in(recipient, dialect, &Rules::compiled_in());
-            let Value::Object(told) = serde_json::to_value(judgement).unwrap() else { unreachable!("a struct") };
-            for (key, value) in told {
-                row[key] = value;
-            }
-        }
-        Action::Delivered | Action::Relayed | Action::Expanded => {
-            row["code"] = json!(recipient.status.as_deref().and_then(classify::status::read_status));
-        }
-    }
-    row
+fn read(raw: &[u8]) -> Value {
+    let answer = classified(raw, &Limits::default(), &CampaignHeaders::default(), &Rules::compiled_in());
+    serde_json::to_value(answer).expect("the answer is JSON")
 }
 
 /// Every place where `got` is not what `want` says, as `recipients[0].code: want "5.1.1", got "9.1.1"`. The
@@ -97,7 +64,7 @@ fn walk(directory: &str) {
         let crlf = lf.split(|&octet| octet == b'\n').collect::<Vec<_>>().join(&b"\r\n"[..]);
         for (ending, raw) in [("LF", &lf), ("CRLF", &crlf)] {
             let mut told = Vec::new();
-            differences("", &want, &classified(raw), &mut told);
+            differences("", &want, &read(raw), &mut told);
             if !told.is_empty() {
                 failed.push(format!("{directory}/{name} ({ending})\n    {}", told.join("\n    ")));
             }

@@ -2,7 +2,7 @@
 //! answer, and what the fixtures expect.
 
 use super::wire::{Classified, ClassifiedRecipient};
-use crate::classify::{BounceCode, BounceType, Rules, classify_in, status};
+use crate::classify::{Rules, classify, status};
 use crate::mail::{Limits, Message};
 use crate::report::{self, Action, CampaignHeaders, Kind, Recipient, Report};
 
@@ -36,16 +36,7 @@ fn of_recipient(recipient: &Recipient, dialect: &str, rules: &Rules) -> Classifi
         ..ClassifiedRecipient::default()
     };
     match recipient.action {
-        Action::Failed => judged(read, recipient, dialect, rules),
-        // Still being tried: whatever the words, nothing is permanent, and no code stands for "none found".
-        Action::Delayed => {
-            let judged = judged(read, recipient, dialect, rules);
-            ClassifiedRecipient {
-                bounce_type: Some(BounceType::Soft),
-                code: judged.code.filter(|code| *code != BounceCode::NONE_FOUND),
-                ..judged
-            }
-        }
+        Action::Failed | Action::Delayed => judged(read, recipient, dialect, rules),
         Action::Delivered | Action::Relayed | Action::Expanded => {
             ClassifiedRecipient { code: recipient.status.as_deref().and_then(status::read_status), ..read }
         }
@@ -53,7 +44,7 @@ fn of_recipient(recipient: &Recipient, dialect: &str, rules: &Rules) -> Classifi
 }
 
 fn judged(read: ClassifiedRecipient, recipient: &Recipient, dialect: &str, rules: &Rules) -> ClassifiedRecipient {
-    let judgement = classify_in(recipient, dialect, rules);
+    let judgement = classify(recipient, dialect, rules);
     ClassifiedRecipient {
         code: Some(judgement.code),
         bounce_type: Some(judgement.bounce_type),

@@ -162,13 +162,8 @@ pub const CODE_TABLE: &str = "code-table";
 /// Octets of the matched words that a judgement keeps.
 const MATCHED_LIMIT: usize = 200;
 
-/// Judges one recipient of a bounce by the rules, then by the code table.
-pub fn classify(recipient: &Recipient, rules: &Rules) -> Judgement {
-    classify_in(recipient, "rfc3464", rules)
-}
-
-/// As [`classify`], for a recipient of a report that `dialect` read.
-pub fn classify_in(recipient: &Recipient, dialect: &str, rules: &Rules) -> Judgement {
+/// Judges one recipient of a bounce or delay that `dialect` read: by the rules, then by the code table.
+pub fn classify(recipient: &Recipient, dialect: &str, rules: &Rules) -> Judgement {
     judge(&Reading::of(recipient, dialect), rules)
 }
 

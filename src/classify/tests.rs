@@ -16,7 +16,7 @@ fn judged(status: &str, diagnostic_type: &str, text: &str) -> Judgement {
         remote_mta: None,
         will_retry_until: None,
     };
-    classify(&recipient, &Rules::compiled_in())
+    classify(&recipient, "rfc3464", &Rules::compiled_in())
 }
 
 /// `category type code reason fault`.
@@ -136,7 +136,7 @@ fn a_delay_is_soft_whatever_its_code() {
         remote_mta: None,
         will_retry_until: None,
     };
-    assert_eq!(classify(&delayed, &Rules::compiled_in()).bounce_type, BounceType::Soft);
+    assert_eq!(classify(&delayed, "rfc3464", &Rules::compiled_in()).bounce_type, BounceType::Soft);
 }
 
 #[test]

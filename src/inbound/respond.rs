@@ -3,7 +3,7 @@
 
 use super::Ground;
 use crate::authority::Standing;
-use crate::classify::{Category, Class, classify, status};
+use crate::classify::{Class, Judgement, classify, status};
 use crate::policy::{ContentKey, Evidence, Response, What};
 use crate::report::{Action, Kind, Recipient, Report};
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ pub fn response(
         Action::Delivered | Action::Relayed | Action::Expanded => Kind::Delivered,
     };
     let judgement = match kind {
-        Kind::Bounce | Kind::Delayed => Some(classify(recipient, ground.rules)),
+        Kind::Bounce | Kind::Delayed => Some(classify(recipient, &report.dialect, ground.rules)),
         _ => None,
     };
     let returned = report.returned.as_ref();
@@ -48,7 +48,7 @@ pub fn response(
         sent_at: sent_at(report, send.map(|send| send.at), now),
     };
     let evidence = Evidence {
-        description: describe(recipient.action, &response),
+        description: describe(recipient.action, judgement.as_ref()),
         diagnostic: recipient.diagnostic_code.clone(),
         status: recipient.status.clone(),
         rule: judgement.as_ref().map(|judgement| judgement.rule.clone()),
@@ -69,17 +69,14 @@ fn sent_at(report: &Report, ledger: Option<Timestamp>, now: Timestamp) -> Option
     ledger.or(report.arrival_date).or(date).filter(|sent_at| *sent_at <= now)
 }
 
-fn describe(action: Action, response: &Response) -> String {
-    match (action, response.code) {
-        (Action::Failed, Some(code)) => crate::classify::code::entry(code).description.to_owned(),
-        (Action::Failed, None) => "not delivered".to_owned(),
-        (Action::Delayed, _) => match response.category {
-            Some(Category::Transient) => "not delivered yet; the receiving server asks for patience".to_owned(),
-            _ => "not delivered yet; still being tried".to_owned(),
-        },
-        (Action::Delivered, _) => "delivered to the mailbox".to_owned(),
-        (Action::Relayed, _) => "handed to a server that reports no further".to_owned(),
-        (Action::Expanded, _) => "delivered to a list or alias and passed on".to_owned(),
+fn describe(action: Action, judgement: Option<&Judgement>) -> String {
+    let why = judgement.map_or("", Judgement::description);
+    match action {
+        Action::Failed => why.to_owned(),
+        Action::Delayed => format!("not delivered yet, still being tried: {why}"),
+        Action::Delivered => "delivered to the mailbox".to_owned(),
+        Action::Relayed => "handed to a server that reports no further".to_owned(),
+        Action::Expanded => "delivered to a list or alias and passed on".to_owned(),
     }
 }
 
