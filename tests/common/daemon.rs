@@ -40,14 +40,15 @@ impl Daemon {
         assert!(self.process.is_none(), "backstopd runs already");
         let log = File::options().create(true).append(true).open(self.log()).expect("a log file");
         let errors = log.try_clone().expect("a log file twice");
-        let child = Command::new(env!("CARGO_BIN_EXE_backstopd"))
-            .arg("--config")
+        // Dies with the thread that runs the test, should that be killed.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_backstopd"), "--config"])
             .arg(self.config())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
             .spawn()
-            .expect("backstopd was built");
+            .expect("setpriv(1), of util-linux, runs");
         self.process = Some(child);
         within(Duration::from_secs(20), || {
             let ended = self.process.as_mut().and_then(|child| child.try_wait().ok().flatten());
