@@ -27,6 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 pub struct Options {
     /// `milter_default_action`.
     pub default_action: &'static str,
+    /// Lines of main.cf, `name = value`.
+    pub postfix: &'static [&'static str],
     /// Configuration beside the paths; top-level keys first.
     pub config: &'static str,
     /// Whether backstopd runs from the start.
@@ -37,6 +39,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             default_action: "tempfail",
+            postfix: &[],
             config: "[return_path]\ndomains = [\"bounces.test\"]\n",
             daemon_runs: true,
         }
@@ -76,6 +79,7 @@ impl Rig {
             .arg(format!("relay={}", sink.port()))
             .arg(format!("milter=unix:{}", milter_socket.display()))
             .arg(format!("default_action={}", options.default_action))
+            .args(options.postfix.iter().map(|line| format!("cf.{line}")))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0) // Ctrl-C on the terminal ends the test; the rig ends when it notices.

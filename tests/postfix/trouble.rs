@@ -118,7 +118,10 @@ fn a_report_that_cannot_be_written_is_asked_to_come_again() {
 
 #[test]
 fn a_local_bounce_that_cannot_be_written_is_made_anew_by_postfix() {
-    let rig = Rig::start();
+    // A message of any age is tried again: only then does Postfix remember who was refused. After the queue
+    // lifetime it would write a notification that names nobody.
+    let postfix = &["maximal_queue_lifetime = 1d", "bounce_queue_lifetime = 1d"];
+    let rig = Rig::with(Options { postfix, ..Options::default() });
     rig.daemon.suppress("ann@good.test");
     set_store_writable(&rig, false);
     rig.send(RETURN_PATH, &["ann@good.test", "bob@hard.test", "cat@good.test"], &newsletter("c1", "hello"));
@@ -129,6 +132,22 @@ fn a_local_bounce_that_cannot_be_written_is_made_anew_by_postfix() {
     rig.wait_until_idle();
     assert_eq!(rig.daemon.state("bob@hard.test"), "bounced");
     assert_eq!(rig.daemon.responses("bob@hard.test").len(), 1);
+    assert_eq!(rig.sink.messages().len(), 1, "nobody gets the message twice");
+    assert_eq!(rig.mailbox("bounces").len(), 0);
+}
+
+#[test]
+fn the_notification_of_an_expired_message_that_cannot_be_written_is_made_anew_by_postfix() {
+    let rig = Rig::start();
+    set_store_writable(&rig, false);
+    rig.send(RETURN_PATH, &["sue@soft.test"], &newsletter("c1", "hello"));
+    rig.wait_for_log(&["bounce failed"]);
+    assert!(rig.queued().is_some(), "Postfix keeps the original");
+    set_store_writable(&rig, true);
+    rig.wait_until_idle();
+    let responses = rig.daemon.responses("sue@soft.test");
+    assert_eq!(responses.len(), 1, "{responses:#?}");
+    assert_eq!((&responses[0]["code"], &responses[0]["authority"]), (&"4.2.2".into(), &"local".into()));
     assert_eq!(rig.mailbox("bounces").len(), 0);
 }
 
