@@ -333,3 +333,56 @@ fn alone(arguments: &[&str]) -> Command {
     command.args(arguments).env_remove("BACKSTOP_SOCKET").stdin(Stdio::null());
     command
 }
+
+/// A notification about `number`, as another server sends it.
+fn notification(number: usize) -> String {
+    format!(
+        "Received: by mx.example.com; Sat, 21 Nov 2015 23:50:{number:02} +0000\nFrom: MAILER-DAEMON@mx.example.net\n\
+         Message-ID: <n{number}@mx.example.net>\nMIME-Version: 1.0\n\
+         Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n\
+         --b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.net\n\n\
+         Final-Recipient: rfc822; c{number}@example.net\nAction: failed\nStatus: 5.1.1\n\n--b--\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_is_ingested_in_one_command_and_goes_on_where_it_was_broken_off() {
+    let backstop = start().await;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (mbox, state) = (directory.path().join("old.mbox"), directory.path().join("state"));
+    let mails: Vec<String> = (0..30)
+        .map(|number| format!("From MAILER-DAEMON Sat Nov 21 23:50:08 2015\n{}\n", notification(number)))
+        .collect();
+    let person = "From ann Sat Nov 21 23:50:08 2015\nFrom: ann@example.org\nSubject: hello\n\nhow are you\n\n";
+    std::fs::write(&mbox, format!("{person}{}", mails.concat())).expect("a mailbox");
+    let ingest = |options: &[&str]| {
+        let mut command = backstop.ctl(options);
+        command.arg(&mbox).env("XDG_STATE_HOME", &state).output().expect("the program starts")
+    };
+    let first = ingest(&["ingest"]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let told = stdout(&first);
+    assert!(
+        told.ends_with(": 31 mails (30 bounce, 1 other), 30 recorded, 0 on record already, 0 unreadable\n"),
+        "{told}"
+    );
+    let again = ingest(&["ingest"]);
+    assert!(stdout(&again).contains("0 recorded, 30 on record already"), "{}", stdout(&again));
+
+    // The response counts for when the report came in, not for when it was handed in.
+    let shown = backstop.run(&["--json", "show", "c7@example.net"]).await;
+    let contact: Value = serde_json::from_str(stdout(&shown)).expect("one object");
+    assert_eq!(contact["responses"][0]["at"], "2015-11-21T23:50:07Z");
+
+    // As if it had been broken off behind the tenth mail.
+    let place = person.len() + mails[..9].concat().len();
+    let whole = mbox.canonicalize().expect("it exists");
+    let name = blake3::hash(whole.as_os_str().as_encoded_bytes()).to_hex();
+    let note = state.join("backstop/ingest").join(&name[..32]);
+    std::fs::create_dir_all(note.parent().expect("it has one")).expect("a state directory");
+    std::fs::write(&note, place.to_string()).expect("a note");
+    let rest = ingest(&["ingest"]);
+    assert!(stdout(&rest).contains(": 21 mails (21 bounce), 0 recorded, 21 on record already"), "{}", stdout(&rest));
+    assert!(stderr(&rest).contains("goes on where it was broken off"), "{}", stderr(&rest));
+    assert!(!note.exists(), "the note goes when the mailbox is through");
+}

@@ -33,16 +33,21 @@ pub(super) async fn classify(State(app): State<Arc<App>>, request: Request) -> R
 }
 
 /// `POST /v1/ingest`: as if it had arrived on the return path, from elsewhere. A person's word does not make
-/// a report more believable: without a send of ours to match, it is recorded as `unverified`.
+/// a report more believable: without a send of ours to match, it is recorded as `unverified`. `at` says when it
+/// came back, if not now.
 pub(super) async fn ingest(
     State(app): State<Arc<App>>,
     caller: Extension<Caller>,
     request: Request,
 ) -> Result<Response, Refusal> {
     must_write(caller)?;
-    Parameters::read(&request, &[])?;
+    let now = Timestamp::now();
+    let at = Parameters::read(&request, &["at"])?.parse("at", |text| match text.parse::<Timestamp>() {
+        Ok(at) if at <= now => Ok(at),
+        Ok(_) | Err(_) => Err("a time that has passed is wanted, as 2026-11-21T23:50:08Z".to_owned()),
+    })?;
     let (_place, mail) = read_mail(&app, request).await?;
-    let arrival = Arrival { raw: &mail, at: Timestamp::now(), queue_id: "-", origin: Origin::Elsewhere };
+    let arrival = Arrival { raw: &mail, at: at.unwrap_or(now), queue_id: "-", origin: Origin::Elsewhere };
     let ingested = app.service.ingest(arrival).await?;
     Ok(json(&IngestAnswer { kind: ingested.kind, recorded: ingested.recorded, known: ingested.known }))
 }

@@ -68,9 +68,12 @@ pub enum Command {
     },
     /// Hand in mails as if they had arrived on the return path
     Ingest {
-        /// Mails; `-` reads one from standard input
-        #[arg(value_name = "FILE", required = true)]
-        files: Vec<PathBuf>,
+        /// Mails, mbox files and Maildirs; `-` reads one mail from standard input
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+        /// Begin a mailbox anew that was broken off
+        #[arg(long)]
+        again: bool,
     },
     /// What happened, oldest first
     Events {

@@ -1,16 +1,12 @@
-//! `suppress`, `reactivate`, `ingest`: what changes the record.
+//! `suppress`, `reactivate`: a person's word on a contact.
 
 use super::arguments::ChangeArguments;
 use super::client::{Body, Client, encoded};
 use super::exit::{Exit, Failure};
-use super::offline::each_mail;
 use super::output::{Output, read};
 use super::show::told;
 use super::table::clean;
-use crate::admin::wire::{ChangeAnswer, ChangeRequest, IngestAnswer, word};
-use crate::report::Kind;
-use serde::Serialize;
-use std::path::PathBuf;
+use crate::admin::wire::{ChangeAnswer, ChangeRequest, word};
 
 /// `backstopctl suppress ADDR` and `backstopctl reactivate ADDR`.
 pub fn change(client: &Client, action: &str, asked: &ChangeArguments, out: &mut Output) -> Result<Exit, Failure> {
@@ -34,28 +30,4 @@ pub fn change(client: &Client, action: &str, asked: &ChangeArguments, out: &mut 
         out.line(&format!("  {}", told(suppression)))?;
     }
     Ok(Exit::Yes)
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    file: &'a str,
-    #[serde(flatten)]
-    answer: &'a IngestAnswer,
-}
-
-/// `backstopctl ingest FILE...`: exits with 1 if one of them was no report.
-pub fn ingest(client: &Client, files: &[PathBuf], out: &mut Output) -> Result<Exit, Failure> {
-    let mut exit = Exit::Yes;
-    let read_exit = each_mail(files, |file, mail| {
-        let answer: IngestAnswer = read(&client.ask("/v1/ingest", Body::Mail(mail))?)?;
-        if answer.kind == Kind::Other {
-            exit = Exit::No;
-        }
-        if out.json() {
-            return out.object(&Line { file, answer: &answer });
-        }
-        let (kind, recorded, known) = (word(&answer.kind), answer.recorded.len(), answer.known.len());
-        out.line(&format!("{}: {kind}, {recorded} recorded, {known} on record already", clean(file)))
-    })?;
-    Ok(if read_exit == Exit::Yes { exit } else { read_exit })
 }

@@ -1,7 +1,7 @@
 //! `backstopctl`: what an operator types, and what is printed for it.
 //!
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
-//! `show`, `list`, `change` and `events` ask it; `offline` needs no daemon; `table` aligns columns and keeps
+//! `show`, `list`, `change`, `ingest` and `events` ask it; `offline` needs no daemon; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
 
 mod arguments;
@@ -9,9 +9,12 @@ mod change;
 mod client;
 mod events;
 mod exit;
+mod ingest;
 mod list;
+mod mailbox;
 mod offline;
 mod output;
+mod progress;
 mod show;
 mod table;
 mod when;
@@ -57,7 +60,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Suppress(change) => change::change(&client()?, "suppress", &change, out),
         Command::Reactivate(change) => change::change(&client()?, "reactivate", &change, out),
         Command::Classify { files, rules } => offline::classify(&files, rules.as_deref(), out),
-        Command::Ingest { files } => change::ingest(&client()?, &files, out),
+        Command::Ingest { paths, again } => ingest::ingest(&client()?, &paths, again, out),
         Command::Events { since, follow } => events::events(&client()?, since.as_deref(), follow, out),
         Command::Rebuild => events::rebuild(&client()?, out),
         Command::Codes => offline::codes(out),
