@@ -629,3 +629,71 @@ fn many_who_wait_share_one_sync() {
     }
     assert_eq!(store.figures().events, 4800);
 }
+
+#[test]
+fn no_page_outgrows_sleds_log_whatever_is_recorded() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    // The longest addresses there are, told apart at the front and at the end, with long words.
+    let domain = vec!["d".repeat(60); 4].join(".");
+    let events = (0..6_000_u64).flat_map(|number| {
+        let hash = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let front = format!("{hash:016x}{}@{domain}", "l".repeat(239));
+        let end = format!("{}{hash:016x}@{domain}", "l".repeat(239));
+        [front, end].map(|to| {
+            let mut event = bounce(&to, "1", 0);
+            let What::Response { response, evidence } = &mut event.what else { unreachable!() };
+            if number % 10 == 0 {
+                (response.reason, response.campaign) = (Some("r".repeat(2000)), Some(Campaign("c".repeat(2000))));
+                evidence.diagnostic = Some("5".repeat(20_000));
+            }
+            event
+        })
+    });
+    assert_eq!(store.import(events).unwrap(), 12_000);
+    store.rebuild(&mut |_| {}).unwrap();
+    let beside = fs::read_dir(directory.path().join("blobs")).unwrap().count();
+    assert_eq!(beside, 0, "what sled keeps beside its log it does not sync");
+}
+
+/// Fills a store for [`a_million_suppressed_contacts_fit_into_memory`], whose own memory stays clean of it.
+#[test]
+#[ignore = "the child of another test"]
+fn child_that_imports_a_million() {
+    let Some(path) = std::env::var_os("BACKSTOP_TEST_STORE") else { return };
+    let store = open(Path::new(&path));
+    let events =
+        (0..1_000_000).map(|number| bounce(&format!("contact{number:07}@example{}.org", number % 100), "1", 0));
+    assert_eq!(store.import(events).unwrap(), 1_000_000);
+}
+
+#[test]
+#[ignore = "takes minutes; run it alone, with --release"]
+fn a_million_suppressed_contacts_fit_into_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "child_that_imports_a_million", "--ignored"]);
+    assert!(child.env("BACKSTOP_TEST_STORE", directory.path()).status().unwrap().success());
+    let resident = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+    };
+    let before = resident();
+    let since = Instant::now();
+    let store = Store::open(&Settings { cache_bytes: 32 << 20, ..settings(directory.path()) }).unwrap();
+    println!("opened in {:?}, {} MiB resident", since.elapsed(), resident() - before);
+    let contacts: Vec<Address> = (0..1000)
+        .map(|number| address(&format!("contact{:07}@example{}.org", number * 997, number * 997 % 100)))
+        .collect();
+    let since = Instant::now();
+    for _ in 0..1000 {
+        assert!(contacts.iter().all(|contact| store.may_be_suppressed(std::hint::black_box(contact))));
+    }
+    println!("may_be_suppressed: {:?}", since.elapsed() / 1_000_000);
+    let since = Instant::now();
+    assert!(contacts.iter().all(|contact| store.contact(contact).unwrap().is_some()));
+    println!("contact: {:?}, {} MiB resident", since.elapsed() / 1000, resident() - before);
+    assert!(resident() - before < 230, "{} MiB", resident() - before);
+    assert_eq!(store.figures().contacts, 1_000_000);
+}

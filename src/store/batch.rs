@@ -4,7 +4,7 @@
 //! lets nobody read. Only the writer thread writes, so nothing changes in between.
 
 use super::contacts::{self, UNVERIFIED_KEPT};
-use super::events::StoredEvent;
+use super::events::{Entry, StoredEvent};
 use super::fact::{self, Head};
 use super::ledger::{self, Sends};
 use super::on_record::{Fingerprint, OnRecord};
@@ -92,7 +92,7 @@ impl Sequence {
 /// An event ready to be written.
 pub struct Prepared {
     stored: StoredEvent,
-    entries: Vec<(Vec<u8>, Vec<u8>)>,
+    entries: Vec<Entry>,
 }
 
 impl From<Prepared> for NewEvent {
@@ -221,12 +221,12 @@ pub struct Batch<'a> {
     engine: &'a Engine,
     /// What it changes of contacts.
     pub contacts: ContactChanges<'a>,
-    events: Vec<&'a (Vec<u8>, Vec<u8>)>,
+    events: Vec<&'a Entry>,
     /// How many events are new.
     pub recorded: u64,
     /// The newest of them.
     pub newest: Option<EventId>,
-    ledger: Vec<(Vec<u8>, Vec<u8>)>,
+    ledger: Vec<Entry>,
 }
 
 impl<'a> Batch<'a> {

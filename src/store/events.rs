@@ -11,6 +11,9 @@ use sled::{IVec, Tree};
 
 const VERSION: u8 = 1;
 
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// An event as stored, with what recognises it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -19,9 +22,6 @@ pub struct StoredEvent {
     /// Its content key, for reports.
     pub content_key: Option<ContentKey>,
 }
-
-/// A key of tree `events` and its value.
-pub type Entry = (Vec<u8>, Vec<u8>);
 
 impl StoredEvent {
     /// The entries of tree `events` that hold it, in order.

@@ -14,7 +14,9 @@ pub mod events;
 pub mod fact;
 pub mod ledger;
 mod on_record;
+mod queue;
 pub mod schema;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -340,6 +342,7 @@ impl Store {
             let step = shared.run(|writer| writer.rebuild_step())?;
             progress(step.events);
             if let Some(made) = step.done {
+                while shared.run(|writer| writer.sweep_step())? {}
                 return Ok(made);
             }
         }
@@ -379,7 +382,7 @@ impl Store {
         Figures {
             events: shared.events.load(Ordering::Relaxed),
             contacts: shared.contacts.load(Ordering::Relaxed),
-            waiting: shared.waiting(),
+            waiting: shared.queue().waiting() as u64,
             disk_bytes: shared.read().engine().map_or(0, |engine| engine.disk_bytes()),
         }
     }

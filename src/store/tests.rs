@@ -55,7 +55,7 @@ fn nothing_is_acknowledged_before_the_disk_has_it() {
             move || store.record_blocking(vec![suppress(to)])
         });
         // Before the sync returns nobody is told anything.
-        while order.lock().unwrap().is_empty() {
+        while order.lock().unwrap().is_empty() && !waiting.is_finished() {
             let told = store.may_be_suppressed(&address(to)) || watch.has_changed().unwrap();
             assert!(!told || !order.lock().unwrap().is_empty(), "told of {to} before it was on disk");
             std::thread::sleep(Duration::from_millis(1));

@@ -92,6 +92,7 @@ impl Writer {
     pub fn rebuild_at_once(&mut self) -> Result<(), StoreError> {
         self.begin_rebuild()?;
         while self.rebuild_step()?.done.is_none() {}
+        while self.sweep_step()? {}
         Ok(())
     }
 
@@ -110,7 +111,15 @@ impl Writer {
         });
         self.shared.on_record.replace(on_record);
         self.shared.contacts.store(made, Ordering::Relaxed);
-        self.change(|_, engine| engine.drop_other_generations())
+        Ok(())
+    }
+
+    /// Drops some of the records that a rebuild has replaced. Whether there are more.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nothing can be written.
+    pub fn sweep_step(&mut self) -> Result<bool, StoreError> {
+        self.change(|_, engine| engine.sweep())
     }
 
     /// Forgets sends of days before `day`, some at a time. Returns how many entries went; 0 at the end.

@@ -1,207 +1,28 @@
 //! The writer thread: the one place that writes.
 //!
 //! It drains what waits, writes it in one transaction, makes it durable, and only then answers everybody
-//! (group commit). What nobody waits for, skips and sends, rides along or goes by itself once a second.
-//! After trouble with the disk the trees are opened again before the next write, since sled does not go on
-//! after a failed one; until then they still answer reads.
+//! (group commit). After trouble with the disk the trees are opened again before the next write, since sled
+//! does not go on after a failed one; until then they still answer reads.
 
 use super::batch::{Batch, Counters, Prepared, Sequence};
-use super::ledger::{self, PendingSends, Sends};
-use super::on_record::OnRecord;
+use super::ledger::{self, Sends};
+use super::queue::{Reply, Work};
 use super::schema::{Engine, Lock, Sync};
+use super::shared::{Shared, State};
 use super::upkeep::Rebuild;
 use super::{NewEvent, Recorded, Settings, StoreError, contacts, events};
 use crate::ops::event::{LogEvent, say};
-use crate::policy::{EventId, What};
+use crate::policy::EventId;
 use jiff::Timestamp;
-use std::collections::{BTreeSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, mpsc};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-use tokio::sync::watch;
-
-/// At most so many operations share a transaction,
-const OPERATIONS: usize = 128;
-/// and so many events, unless one operation has more.
-const EVENTS: usize = 512;
-/// So many of the events, and of the sends, that nobody waits for ride along.
-const RIDING: usize = 128;
-/// So many of them go at once, and then without delay.
-const MANY: usize = 512;
-/// What nobody waits for is written after this long.
-const SOON: Duration = Duration::from_secs(1);
-/// At most so many events wait that somebody waits for.
-const WAITING: usize = 1 << 17;
-/// At most so many events wait that nobody waits for, and so many octets.
-const WAITING_SOON: usize = 1 << 16;
-const WAITING_SOON_OCTETS: usize = 32 << 20;
-
-/// Tells a caller what became of its events.
-pub type Reply = Box<dyn FnOnce(Result<Vec<Recorded>, StoreError>) + Send>;
-
-type Job = Box<dyn FnOnce(&mut Writer) + Send>;
-
-enum Request {
-    Record { events: Vec<NewEvent>, reply: Reply },
-    Job(Job),
-}
-
-#[derive(Default)]
-struct Queue {
-    requests: VecDeque<Request>,
-    request_events: usize,
-    soon: VecDeque<NewEvent>,
-    soon_octets: usize,
-    sends: PendingSends,
-    /// When what nobody waits for is due.
-    due: Option<Instant>,
-    /// Nothing goes before this time: the last attempt failed.
-    not_before: Option<Instant>,
-    closed: bool,
-}
-
-enum State {
-    Open(Box<Engine>),
-    Failed(String),
-    Closed,
-}
-
-/// What the store's handles and the writer share.
-pub struct Shared {
-    settings: Settings,
-    state: RwLock<State>,
-    queue: Mutex<Queue>,
-    wake: Condvar,
-    /// Contacts that may be suppressed.
-    pub on_record: OnRecord,
-    /// Newest durable event.
-    pub recorded: watch::Sender<EventId>,
-    /// Events on record.
-    pub events: AtomicU64,
-    /// Contacts with a record.
-    pub contacts: AtomicU64,
-    /// Days with sends.
-    pub ledger_days: RwLock<BTreeSet<u32>>,
-}
 
 /// Held by every [`super::Store`]; ends the writer with the last of them.
 pub struct Inner {
     /// What the handles share.
     pub shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
-}
-
-/// Access to the trees for one read.
-pub struct Reading<'a>(RwLockReadGuard<'a, State>);
-
-impl Reading<'_> {
-    /// The trees.
-    ///
-    /// # Errors
-    /// [`StoreError::Stopped`] when they are closed, [`StoreError::Engine`] when they could not be opened again.
-    pub fn engine(&self) -> Result<&Engine, StoreError> {
-        match &*self.0 {
-            State::Open(engine) => Ok(engine),
-            State::Failed(problem) => Err(StoreError::Engine(problem.clone())),
-            State::Closed => Err(StoreError::Stopped),
-        }
-    }
-}
-
-impl Shared {
-    /// Takes the trees for reading. Held only for as long as one question takes.
-    pub fn read(&self) -> Reading<'_> {
-        Reading(self.state.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has events recorded; `reply` is told when they are durable.
-    ///
-    /// # Errors
-    /// [`StoreError::Busy`], [`StoreError::Stopped`].
-    pub fn record(&self, events: Vec<NewEvent>, reply: Reply) -> Result<(), StoreError> {
-        let mut queue = self.queue();
-        queue.check_open()?;
-        if queue.request_events > 0 && queue.request_events + events.len() > WAITING {
-            return Err(StoreError::Busy);
-        }
-        queue.request_events += events.len();
-        queue.requests.push_back(Request::Record { events, reply });
-        self.wake.notify_one();
-        Ok(())
-    }
-
-    /// Has events recorded soon.
-    ///
-    /// # Errors
-    /// [`StoreError::Busy`], [`StoreError::Stopped`].
-    pub fn record_soon(&self, events: Vec<NewEvent>) -> Result<(), StoreError> {
-        let mut queue = self.queue();
-        queue.check_open()?;
-        let octets: usize = events.iter().map(weight).sum();
-        if queue.soon.len() + events.len() > WAITING_SOON || queue.soon_octets + octets > WAITING_SOON_OCTETS {
-            return Err(StoreError::Busy);
-        }
-        queue.soon_octets += octets;
-        queue.soon.extend(events);
-        self.set_due(&mut queue);
-        Ok(())
-    }
-
-    /// Has a send remembered soon.
-    ///
-    /// # Errors
-    /// [`StoreError::Busy`], [`StoreError::Stopped`].
-    pub fn remember(&self, message: ledger::MessageKey, record: ledger::SendRecord) -> Result<(), StoreError> {
-        let mut queue = self.queue();
-        queue.check_open()?;
-        queue.sends.add(message, record)?;
-        self.set_due(&mut queue);
-        Ok(())
-    }
-
-    fn set_due(&self, queue: &mut Queue) {
-        if queue.due.is_none() {
-            queue.due = Some(Instant::now() + SOON);
-            self.wake.notify_one();
-        } else if queue.waiting_soon() == MANY {
-            self.wake.notify_one();
-        }
-    }
-
-    /// What sends that are not on disk yet tell of a message and a recipient.
-    pub fn pending_send(&self, message: ledger::MessageKey, recipient: ledger::Recipient) -> Option<super::SendMatch> {
-        self.queue().sends.find(message, recipient)
-    }
-
-    /// Operations that wait.
-    pub fn waiting(&self) -> u64 {
-        let queue = self.queue();
-        (queue.requests.len() + queue.waiting_soon()) as u64
-    }
-
-    /// Runs `job` on the writer thread, between two batches, and waits for it.
-    ///
-    /// # Errors
-    /// That of the job; [`StoreError::Stopped`] when there is no writer.
-    pub fn run<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let (done, result) = mpsc::sync_channel(1);
-        let job = Box::new(move |writer: &mut Writer| drop(done.send(job(writer))));
-        let mut queue = self.queue();
-        queue.check_open()?;
-        queue.requests.push_back(Request::Job(job));
-        self.wake.notify_one();
-        drop(queue);
-        result.recv().unwrap_or(Err(StoreError::Stopped))
-    }
 }
 
 impl Inner {
@@ -212,19 +33,11 @@ impl Inner {
     pub fn open(settings: &Settings, sync: Sync) -> Result<Inner, StoreError> {
         let lock = Lock::take(&settings.path)?;
         let engine = Engine::open(settings)?;
+        // What a killed process left may be in the page cache only, and is on record from now on.
+        engine.sync(&sync)?;
         let counters = Counters::read(&engine.meta)?;
         let sequence = Sequence::open(&engine.meta, counters)?;
-        let shared = Arc::new(Shared {
-            settings: settings.clone(),
-            state: RwLock::new(State::Closed),
-            queue: Mutex::default(),
-            wake: Condvar::new(),
-            on_record: OnRecord::default(),
-            recorded: watch::Sender::new(EventId(0)),
-            events: AtomicU64::new(0),
-            contacts: AtomicU64::new(0),
-            ledger_days: RwLock::default(),
-        });
+        let shared = Arc::new(Shared::new(settings));
         let mut writer = Writer {
             shared: shared.clone(),
             sync,
@@ -246,8 +59,7 @@ impl Inner {
     /// # Errors
     /// [`StoreError`] when what waited could not be written.
     pub fn close(&self) -> Result<(), StoreError> {
-        self.shared.queue().closed = true;
-        self.shared.wake.notify_all();
+        self.shared.close();
         match self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(thread) => thread.join().unwrap_or(Err(StoreError::Stopped)),
             None => Ok(()),
@@ -259,71 +71,6 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let _ = self.close();
     }
-}
-
-impl Queue {
-    fn check_open(&self) -> Result<(), StoreError> {
-        if self.closed { Err(StoreError::Stopped) } else { Ok(()) }
-    }
-
-    fn waiting_soon(&self) -> usize {
-        self.soon.len() + self.sends.waiting()
-    }
-
-    /// When what nobody waits for is to be written; none where there is nothing.
-    fn soon_at(&self, now: Instant) -> Option<Instant> {
-        let due = self.due?;
-        if self.closed {
-            return Some(now);
-        }
-        let due = if self.waiting_soon() >= MANY { now } else { due };
-        Some(due.max(self.not_before.unwrap_or(due)))
-    }
-
-    /// The next work, if any is due.
-    fn gather(&mut self, now: Instant) -> Option<Work> {
-        if let Some(Request::Job(_)) = self.requests.front() {
-            let Some(Request::Job(job)) = self.requests.pop_front() else { return None };
-            return Some(Work::Job(job));
-        }
-        let mut records = Vec::new();
-        let mut count = 0;
-        while let Some(Request::Record { events, .. }) = self.requests.front()
-            && records.len() < OPERATIONS
-            && (records.is_empty() || count + events.len() <= EVENTS)
-        {
-            count += events.len();
-            let Some(Request::Record { events, reply }) = self.requests.pop_front() else { break };
-            records.push((events, reply));
-        }
-        self.request_events -= count;
-        if records.is_empty() && self.soon_at(now).is_none_or(|at| at > now) {
-            return self.closed.then_some(Work::End);
-        }
-        let limit = if records.is_empty() { MANY } else { RIDING };
-        let soon: Vec<NewEvent> = self.soon.drain(..self.soon.len().min(limit)).collect();
-        self.soon_octets -= soon.iter().map(weight).sum::<usize>();
-        let sends = self.sends.take(limit);
-        Some(Work::Batch { records, soon, sends })
-    }
-}
-
-/// About how much memory an event takes while it waits.
-fn weight(event: &NewEvent) -> usize {
-    let text = match &event.what {
-        What::Response { evidence, .. } => evidence.diagnostic.as_ref().map_or(0, String::len),
-        What::Unreadable { problem, excerpt } => problem.len() + excerpt.len(),
-        What::Skip { forward_path, .. } => forward_path.as_ref().map_or(0, String::len),
-        What::Suppress { reason, .. } | What::Reactivate { reason, .. } => reason.len(),
-        What::Sent { .. } => 0,
-    };
-    512 + text
-}
-
-enum Work {
-    Batch { records: Vec<(Vec<NewEvent>, Reply)>, soon: Vec<NewEvent>, sends: Arc<Sends> },
-    Job(Job),
-    End,
 }
 
 /// The writer thread's own.
@@ -348,28 +95,10 @@ struct Ending(Arc<Shared>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let mut queue = self.0.queue();
-        queue.closed = true;
-        let unanswered = std::mem::take(&mut queue.requests);
-        drop(queue);
+        // Dropped outside the lock: whoever waits may come back at once.
+        let unanswered = self.0.queue().abandon();
         drop(unanswered);
         self.0.put(State::Closed);
-    }
-}
-
-impl Shared {
-    fn put(&self, state: State) {
-        let mut place = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *place, state);
-        // sled panics when it cannot sync a closing file. We have synced what counts.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
-    }
-
-    /// Changes the trees while nobody reads them.
-    pub fn change(&self, change: impl FnOnce(&mut Engine)) {
-        if let State::Open(engine) = &mut *self.state.write().unwrap_or_else(PoisonError::into_inner) {
-            change(engine);
-        }
     }
 }
 
@@ -377,29 +106,17 @@ impl Writer {
     fn serve(mut self) -> Result<(), StoreError> {
         let _ending = Ending(self.shared.clone());
         loop {
-            match self.next_work() {
+            match self.shared.next_work() {
                 Work::Job(job) => job(&mut self),
                 Work::Batch { records, soon, sends } => {
                     let nobody_waits = records.is_empty();
                     let committed = self.commit(records, soon, &sends);
-                    if nobody_waits && self.shared.queue().closed {
+                    if nobody_waits && self.shared.queue().is_closed() {
                         committed?;
                     }
                 }
                 Work::End => return Ok(()),
             }
-        }
-    }
-
-    fn next_work(&self) -> Work {
-        let mut queue = self.shared.queue();
-        loop {
-            let now = Instant::now();
-            if let Some(work) = queue.gather(now) {
-                return work;
-            }
-            let wait = queue.soon_at(now).map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(now));
-            queue = self.shared.wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -435,29 +152,15 @@ impl Writer {
         }
         match self.write(&operations, sends, true) {
             Ok(answers) => {
-                let mut queue = self.shared.queue();
-                queue.sends.written();
-                queue.not_before = None;
-                queue.due = queue.due.filter(|_| queue.waiting_soon() > 0);
-                if nobody_waits {
-                    queue.due = queue.due.map(|_| Instant::now() + SOON);
-                }
-                drop(queue);
+                self.shared.queue().written(nobody_waits);
                 for (reply, answer) in replies.into_iter().zip(answers) {
                     reply(Ok(answer));
                 }
                 Ok(())
             }
             Err(error) => {
-                let mut queue = self.shared.queue();
-                for operation in operations.drain(replies.len()..).rev() {
-                    for event in operation.into_iter().map(NewEvent::from) {
-                        queue.soon_octets += weight(&event);
-                        queue.soon.push_front(event);
-                    }
-                }
-                queue.not_before = Some(Instant::now() + SOON);
-                drop(queue);
+                let soon = operations.drain(replies.len()..).flatten().map(NewEvent::from);
+                self.shared.queue().failed(soon.collect::<Vec<_>>().into_iter());
                 for reply in replies {
                     reply(Err(again(&error)));
                 }
@@ -566,7 +269,7 @@ impl Writer {
         if !self.broken {
             return Ok(());
         }
-        if let State::Open(engine) = &*self.shared.read().0 {
+        if let Ok(engine) = self.shared.read().engine() {
             engine.check_writable(&self.shared.settings.path)?;
         }
         self.rebuild = None;
