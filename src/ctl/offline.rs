@@ -78,7 +78,7 @@ fn row(recipient: &ClassifiedRecipient) -> Vec<String> {
 
 /// Reads each file, or standard input for `-`, and hands it on with its name. A file that cannot be read is
 /// told of on standard error, the others are read all the same, and the exit status says so at the end.
-pub fn each_mail(
+fn each_mail(
     files: &[PathBuf],
     mut take: impl FnMut(&str, Vec<u8>) -> Result<(), Failure>,
 ) -> Result<Exit, Failure> {

@@ -125,7 +125,7 @@ impl Default for Config {
             },
             store: store::Settings {
                 path: "/var/lib/backstop/store".into(),
-                cache_bytes: 32 << 20,
+                cache_bytes: 16 << 20,
                 evidence_days: 400,
                 ledger_days: 35,
             },
