@@ -27,7 +27,7 @@ demo:
 
 test:
 	scripts/install-deps
-	$(CARGO) test --locked
+	$(CARGO) test --locked --no-fail-fast
 
 bench:
 	benches/run
