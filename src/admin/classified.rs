@@ -2,9 +2,9 @@
 //! answer, and what the fixtures expect.
 
 use super::wire::{Classified, ClassifiedRecipient};
-use crate::classify::{Rules, classify, status};
+use crate::classify::{Category, Rules, classify, status};
 use crate::mail::{Limits, Message};
-use crate::report::{self, Action, CampaignHeaders, Kind, Recipient, Report};
+use crate::report::{self, CampaignHeaders, Kind, Recipient, Report};
 
 /// What a mail says, and of whom. A broken report is of kind `other` and says why in `error`.
 pub fn classified(raw: &[u8], limits: &Limits, campaign_headers: &CampaignHeaders, rules: &Rules) -> Classified {
@@ -23,21 +23,24 @@ fn of_report(report: &Report, campaign_headers: &CampaignHeaders, rules: &Rules)
         campaign: returned.and_then(|returned| campaign_headers.campaign(&returned.headers)),
         list: returned.and_then(|returned| returned.list.clone()),
         message_id: returned.and_then(|returned| returned.message_id.clone()),
-        recipients: report.recipients.iter().map(|recipient| of_recipient(recipient, &report.dialect, rules)).collect(),
+        recipients: report.recipients.iter().map(|recipient| of_recipient(report, recipient, rules)).collect(),
         error: None,
     }
 }
 
-fn of_recipient(recipient: &Recipient, dialect: &str, rules: &Rules) -> ClassifiedRecipient {
+fn of_recipient(report: &Report, recipient: &Recipient, rules: &Rules) -> ClassifiedRecipient {
     let read = ClassifiedRecipient {
         address: recipient.address.clone(),
         diagnostic: recipient.diagnostic_code.clone(),
-        dialect: Some(dialect.to_owned()),
+        dialect: Some(report.dialect.clone()),
         ..ClassifiedRecipient::default()
     };
-    match recipient.action {
-        Action::Failed | Action::Delayed => judged(read, recipient, dialect, rules),
-        Action::Delivered | Action::Relayed | Action::Expanded => {
+    let reason = report.feedback_type.clone();
+    match report.kind_of(recipient) {
+        Kind::Bounce | Kind::Delayed => judged(read, recipient, &report.dialect, rules),
+        Kind::Complaint | Kind::OptOut => ClassifiedRecipient { category: Some(Category::Complaint), reason, ..read },
+        Kind::NotSpam | Kind::Autoreply | Kind::Other => ClassifiedRecipient { reason, ..read },
+        Kind::Delivered => {
             ClassifiedRecipient { code: recipient.status.as_deref().and_then(status::read_status), ..read }
         }
     }

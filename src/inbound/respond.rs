@@ -3,7 +3,7 @@
 
 use super::Ground;
 use crate::authority::Standing;
-use crate::classify::{Class, Judgement, classify, status};
+use crate::classify::{Category, Class, Judgement, classify, status};
 use crate::policy::{ContentKey, Evidence, Response, What};
 use crate::report::{Action, Kind, Recipient, Report};
 use jiff::Timestamp;
@@ -16,14 +16,15 @@ pub fn response(
     now: Timestamp,
     ground: Ground<'_>,
 ) -> What {
-    let kind = match recipient.action {
-        Action::Failed => Kind::Bounce,
-        Action::Delayed => Kind::Delayed,
-        Action::Delivered | Action::Relayed | Action::Expanded => Kind::Delivered,
-    };
+    let kind = report.kind_of(recipient);
     let judgement = match kind {
         Kind::Bounce | Kind::Delayed => Some(classify(recipient, &report.dialect, ground.rules)),
-        _ => None,
+        Kind::Delivered | Kind::Complaint | Kind::NotSpam | Kind::OptOut | Kind::Autoreply | Kind::Other => None,
+    };
+    let category = match (&judgement, kind) {
+        (Some(judgement), _) => Some(judgement.category),
+        (None, Kind::Complaint | Kind::OptOut) => Some(Category::Complaint),
+        (None, _) => None,
     };
     let returned = report.returned.as_ref();
     let send = standing.send;
@@ -31,13 +32,13 @@ pub fn response(
     let response = Response {
         class: judgement.as_ref().map_or(Class::Feedback, |judgement| judgement.category.class()),
         kind,
-        category: judgement.as_ref().map(|judgement| judgement.category),
+        category,
         bounce_type: judgement.as_ref().map(|judgement| judgement.bounce_type),
         code: match &judgement {
             Some(judgement) => Some(judgement.code),
             None => recipient.status.as_deref().and_then(status::read_status),
         },
-        reason: judgement.as_ref().map(|judgement| judgement.reason.clone()),
+        reason: judgement.as_ref().map(|judgement| judgement.reason.clone()).or_else(|| report.feedback_type.clone()),
         fault: judgement.as_ref().map(|judgement| judgement.fault),
         by_words: judgement.as_ref().is_some_and(|judgement| judgement.by_words()),
         authority: standing.authority,
@@ -48,7 +49,7 @@ pub fn response(
         sent_at: sent_at(report, send.map(|send| send.at), now),
     };
     let evidence = Evidence {
-        description: describe(recipient.action, judgement.as_ref()),
+        description: describe(kind, recipient.action, judgement.as_ref()),
         diagnostic: recipient.diagnostic_code.clone(),
         status: recipient.status.clone(),
         rule: judgement.as_ref().map(|judgement| judgement.rule.clone()),
@@ -69,15 +70,20 @@ fn sent_at(report: &Report, ledger: Option<Timestamp>, now: Timestamp) -> Option
     ledger.or(report.arrival_date).or(date).filter(|sent_at| *sent_at <= now)
 }
 
-fn describe(action: Action, judgement: Option<&Judgement>) -> String {
+fn describe(kind: Kind, action: Action, judgement: Option<&Judgement>) -> String {
     let why = judgement.map_or("", Judgement::description);
-    match action {
-        Action::Failed => why.to_owned(),
-        Action::Delayed => format!("not delivered yet, still being tried: {why}"),
-        Action::Delivered => "delivered to the mailbox".to_owned(),
-        Action::Relayed => "handed to a server that reports no further".to_owned(),
-        Action::Expanded => "delivered to a list or alias and passed on".to_owned(),
-    }
+    let what = match (kind, action) {
+        (Kind::Delayed, _) => return format!("not delivered yet, still being tried: {why}"),
+        (Kind::Bounce | Kind::Other, _) => why,
+        (Kind::Complaint, _) => "reported as spam",
+        (Kind::NotSpam, _) => "reported as not spam",
+        (Kind::OptOut, _) => "asks for no more mail",
+        (Kind::Autoreply, _) => "answered by a program: the mailbox exists",
+        (Kind::Delivered, Action::Relayed) => "handed to a server that reports no further",
+        (Kind::Delivered, Action::Expanded) => "delivered to a list or alias and passed on",
+        (Kind::Delivered, Action::Delivered | Action::Failed | Action::Delayed) => "delivered to the mailbox",
+    };
+    what.to_owned()
 }
 
 /// One key for each recipient of a report, in order.

@@ -79,12 +79,7 @@ impl Headers {
 
     /// The first `Message-ID` (RFC 5322 §3.6.4).
     pub fn message_id(&self) -> Option<MessageId> {
-        let value = unfold(self.get_raw("Message-ID")?);
-        let id = match value.split_once('<').and_then(|(_, rest)| rest.split_once('>')) {
-            Some((id, _)) => id.trim(),
-            None => value.split_whitespace().next()?,
-        };
-        (1..=MESSAGE_ID_BYTES).contains(&id.len()).then(|| MessageId(id.to_owned()))
+        MessageId::read(&unfold(self.get_raw("Message-ID")?))
     }
 
     /// The first `List-ID` (RFC 2919 §3): what the last angle brackets hold; where there are none, the value
@@ -232,6 +227,17 @@ pub fn unfold(value: &[u8]) -> Cow<'_, str> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MessageId(pub String);
+
+impl MessageId {
+    /// The first identifier in the value of `Message-ID`, `In-Reply-To` and the like.
+    pub fn read(value: &str) -> Option<MessageId> {
+        let id = match value.split_once('<').and_then(|(_, rest)| rest.split_once('>')) {
+            Some((id, _)) => id.trim(),
+            None => value.split_whitespace().next()?,
+        };
+        (1..=MESSAGE_ID_BYTES).contains(&id.len()).then(|| MessageId(id.to_owned()))
+    }
+}
 
 /// A `List-ID` (RFC 2919): the identifier between the last angle brackets, lower-cased.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -8,6 +8,7 @@
 
 use super::Headers;
 use super::header::{NoField, Scan, is_dashes, line_end, unfold, without_line_end};
+use mail_parser::HeaderValue;
 use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
@@ -250,6 +251,15 @@ fn decode<'a>(raw: &'a [u8], headers: &Headers, content_type: &ContentType) -> C
             None => body,
         },
         Some(_) => body,
+    }
+}
+
+/// Undoes the encoded words in a header field's value (RFC 2047).
+pub fn decode_words(value: &str) -> String {
+    let line = format!("{}\n", &value[..value.floor_char_boundary(CONTENT_TYPE_BYTES)]);
+    match MessageStream::new(line.as_bytes()).parse_unstructured() {
+        HeaderValue::Text(text) => text.into_owned(),
+        _ => value.to_owned(),
     }
 }
 

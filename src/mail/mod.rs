@@ -4,10 +4,12 @@
 pub mod address;
 pub mod date;
 pub mod header;
+pub mod mailbox_list;
 pub mod mime;
 pub mod return_path;
 
 pub use address::{Address, AddressError, ReversePath};
 pub use header::{Headers, ListId, MessageId};
+pub use mailbox_list::mailboxes;
 pub use mime::{Limits, Message, Part};
 pub use return_path::ReturnPath;

@@ -7,7 +7,7 @@
 mod group;
 mod mailbox;
 
-use super::{Action, Kind, Report, Returned};
+use super::{Kind, Report, Returned};
 use crate::mail::{Headers, Message, Part, header};
 use group::Status;
 use std::borrow::Cow;
@@ -57,23 +57,16 @@ pub fn read(message: &Message<'_>) -> Result<Option<Report>, DsnError> {
 
 fn report(message: &Message<'_>, dialect: &str, status: Status, returned: Option<Returned>) -> Report {
     Report {
-        kind: status.recipients.first().map_or(Kind::Other, |first| kind(first.action)),
+        kind: status.recipients.first().map_or(Kind::Other, |first| first.action.kind()),
         dialect: dialect.to_owned(),
         reporting_mta: status.reporting_mta,
         original_envelope_id: status.original_envelope_id,
         arrival_date: status.arrival_date,
         postfix_queue_id: status.postfix_queue_id,
+        feedback_type: None,
         message_id: message.headers.message_id(),
         recipients: status.recipients,
         returned,
-    }
-}
-
-fn kind(action: Action) -> Kind {
-    match action {
-        Action::Failed => Kind::Bounce,
-        Action::Delayed => Kind::Delayed,
-        Action::Delivered | Action::Relayed | Action::Expanded => Kind::Delivered,
     }
 }
 
@@ -97,16 +90,16 @@ fn may_hold_status(top: &str) -> bool {
     matches!(top, "multipart/report" | "multipart/mixed") || is_status_type(top)
 }
 
-fn is_returned_type(content_type: &str) -> bool {
+pub(super) fn is_returned_type(content_type: &str) -> bool {
     matches!(content_type, "message/rfc822" | "text/rfc822-headers" | "message/global" | "message/global-headers")
 }
 
-fn returned(parts: &[Part<'_>]) -> Option<Returned> {
+pub(super) fn returned(parts: &[Part<'_>]) -> Option<Returned> {
     let part = parts.iter().find(|part| part.direct && is_returned_type(&part.content_type))?;
     read_returned(&part.body)
 }
 
-fn read_returned(block: &[u8]) -> Option<Returned> {
+pub(super) fn read_returned(block: &[u8]) -> Option<Returned> {
     let start = block.iter().position(|octet| !octet.is_ascii_whitespace())?;
     let headers = Headers::read(&block[start..]);
     let (message_id, list, date) = (headers.message_id(), headers.list_id(), headers.date());
@@ -151,7 +144,7 @@ fn from_first_group(text: &[u8]) -> Option<&[u8]> {
 
 /// Cuts broken MIME where a part's header says that the returned message follows: the text ahead of it, and
 /// what follows that part's header.
-fn at_returned_message(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub(super) fn at_returned_message(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     let is_head = |line: &[u8]| {
         starts_with(line, b"content-type:")
             && match header::unfold(&line[b"content-type:".len()..]) {

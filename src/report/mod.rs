@@ -52,6 +52,17 @@ pub enum Action {
     Expanded,
 }
 
+impl Action {
+    /// What a notification says of a recipient with this action.
+    pub fn kind(self) -> Kind {
+        match self {
+            Action::Failed => Kind::Bounce,
+            Action::Delayed => Kind::Delayed,
+            Action::Delivered | Action::Relayed | Action::Expanded => Kind::Delivered,
+        }
+    }
+}
+
 /// A report, read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -67,15 +78,30 @@ pub struct Report {
     pub arrival_date: Option<Timestamp>,
     /// `X-Postfix-Queue-ID`: the queue id of the returned message, in Postfix's own notifications.
     pub postfix_queue_id: Option<String>,
+    /// `Feedback-Type` of a complaint, lower case (RFC 5965 §3.1); `opt-out` where a mail program asks for that in
+    /// words of its own.
+    pub feedback_type: Option<String>,
     /// The report's own `Message-ID`.
     pub message_id: Option<MessageId>,
-    /// One entry for each per-recipient group, in order.
+    /// One entry for each per-recipient group, in order; of a complaint and an automatic reply one for each
+    /// contact it names.
     pub recipients: Vec<Recipient>,
     /// What the report returns of the message it is about.
     pub returned: Option<Returned>,
 }
 
-/// One per-recipient group (RFC 3464 §2.3), fields as written.
+impl Report {
+    /// What the report says of one of its recipients: groups of a notification may differ.
+    pub fn kind_of(&self, recipient: &Recipient) -> Kind {
+        match self.kind {
+            Kind::Complaint | Kind::NotSpam | Kind::OptOut | Kind::Autoreply => self.kind,
+            Kind::Bounce | Kind::Delayed | Kind::Delivered | Kind::Other => recipient.action.kind(),
+        }
+    }
+}
+
+/// One per-recipient group (RFC 3464 §2.3), fields as written. Who complains or answers was delivered to, so
+/// there the action is `delivered`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipient {
     /// `Original-Recipient` where present and readable, else `Final-Recipient`; `None` where neither names
