@@ -79,6 +79,11 @@ fn every_notification_reads_as_expected() {
 }
 
 #[test]
+fn every_complaint_reads_as_expected() {
+    walk("arf");
+}
+
+#[test]
 fn what_is_no_report_is_left_alone() {
     walk("not-a-report");
 }

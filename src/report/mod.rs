@@ -4,6 +4,7 @@
 //! In: a [`Message`]. Out: a [`Report`], or nothing where the mail is a person's.
 //! Called by `inbound` and by `backstopctl classify`. No I/O.
 
+pub mod arf;
 pub mod campaign;
 pub mod dsn;
 
@@ -146,12 +147,15 @@ pub enum ReportError {
     Dsn(#[from] DsnError),
 }
 
-/// Reads a report: notifications first, later complaints, automatic replies and dialects.
+/// Reads a report: complaints, which say what they are, then notifications, later automatic replies and dialects.
 ///
 /// `Ok(None)` is a person's mail.
 ///
 /// # Errors
 /// [`ReportError`] for a report that is broken beyond use.
 pub fn read(message: &Message<'_>) -> Result<Option<Report>, ReportError> {
+    if let Some(report) = arf::read(message) {
+        return Ok(Some(report).filter(|report| report.kind != Kind::Other));
+    }
     dsn::read(message).map_err(ReportError::from)
 }
