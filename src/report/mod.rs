@@ -6,13 +6,17 @@
 
 pub mod arf;
 pub mod campaign;
+pub mod dialect;
 pub mod dsn;
+pub mod entry;
+mod text;
 
 use crate::mail::{Address, Headers, ListId, Message, MessageId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use campaign::{Campaign, CampaignHeaders};
+pub use dialect::Dialects;
 pub use dsn::DsnError;
 
 /// What a report says, on the whole or of one recipient. `other` is a person's mail.
