@@ -13,7 +13,7 @@ use crate::milter::{Choose, Conclusion, Edit, ForwardPath, Interest, SmtpReply, 
 use crate::ops::event::{LogEvent, say};
 use crate::outbound::{self, Mode, OnError, OtherMail, SkipAction, edits, screen};
 use crate::policy::{Policy, SkipReason, What};
-use crate::report::Kind;
+use crate::report::{Dialects, Kind};
 use crate::store::{NewEvent, Store, StoreError};
 use jiff::Timestamp;
 use std::sync::{Arc, RwLock};
@@ -29,6 +29,8 @@ pub struct InForce {
     pub inbound: inbound::Settings,
     /// `[policy]` and `[authority]`.
     pub policy: Policy,
+    /// How bounces that follow no standard are read.
+    pub dialects: Arc<Dialects>,
     /// The rule set.
     pub rules: Arc<Rules>,
 }
@@ -82,6 +84,7 @@ impl InForce {
         Ground {
             limits: &self.inbound.limits,
             campaign_headers: &self.outbound.campaign_headers,
+            dialects: &self.dialects,
             rules: &self.rules,
             policy: &self.policy,
         }

@@ -7,7 +7,7 @@ use backstop::admin::classified;
 use backstop::admin::wire::Classified;
 use backstop::classify::Rules;
 use backstop::mail::Limits;
-use backstop::report::{CampaignHeaders, Kind};
+use backstop::report::{CampaignHeaders, Dialects, Kind};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,16 +37,22 @@ fn fixtures() -> Vec<(PathBuf, Vec<u8>)> {
 struct Reader {
     limits: Limits,
     campaign_headers: CampaignHeaders,
+    dialects: Dialects,
     rules: Rules,
 }
 
 impl Reader {
     fn new() -> Reader {
-        Reader { limits: Limits::default(), campaign_headers: CampaignHeaders::default(), rules: Rules::compiled_in() }
+        Reader {
+            limits: Limits::default(),
+            campaign_headers: CampaignHeaders::default(),
+            dialects: Dialects::compiled_in(),
+            rules: Rules::compiled_in(),
+        }
     }
 
     fn read(&self, mail: &[u8]) -> Classified {
-        classified(mail, &self.limits, &self.campaign_headers, &self.rules)
+        classified(mail, &self.limits, &self.campaign_headers, &self.dialects, &self.rules)
     }
 }
 

@@ -4,12 +4,18 @@
 use super::wire::{Classified, ClassifiedRecipient};
 use crate::classify::{Category, Rules, classify, status};
 use crate::mail::{Limits, Message};
-use crate::report::{self, CampaignHeaders, Kind, Recipient, Report};
+use crate::report::{self, CampaignHeaders, Dialects, Kind, Recipient, Report};
 
 /// What a mail says, and of whom. A broken report is of kind `other` and says why in `error`.
-pub fn classified(raw: &[u8], limits: &Limits, campaign_headers: &CampaignHeaders, rules: &Rules) -> Classified {
+pub fn classified(
+    raw: &[u8],
+    limits: &Limits,
+    campaign_headers: &CampaignHeaders,
+    dialects: &Dialects,
+    rules: &Rules,
+) -> Classified {
     let message = Message::read(raw, limits);
-    match report::read(&message) {
+    match report::read(&message, dialects) {
         Ok(Some(report)) => of_report(&report, campaign_headers, rules),
         Ok(None) => other(message.refused.map(|why| format!("the MIME structure was not read: {why}"))),
         Err(error) => other(Some(error.to_string())),

@@ -27,7 +27,7 @@ pub(super) async fn classify(State(app): State<Arc<App>>, request: Request) -> R
     let in_force = app.service.in_force();
     let answer = blocking(move || {
         let ground = in_force.ground();
-        Ok(classified(&mail, ground.limits, ground.campaign_headers, ground.rules))
+        Ok(classified(&mail, ground.limits, ground.campaign_headers, ground.dialects, ground.rules))
     });
     Ok(json(&answer.await?))
 }

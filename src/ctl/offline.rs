@@ -7,7 +7,7 @@ use crate::admin::wire::{Classified, ClassifiedRecipient, word};
 use crate::admin::{MAIL_BYTES, classified};
 use crate::classify::{RuleError, Rules, code};
 use crate::mail::Limits;
-use crate::report::CampaignHeaders;
+use crate::report::{CampaignHeaders, Dialects};
 use serde::Serialize;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -24,10 +24,11 @@ struct Line<'a> {
 pub fn classify(files: &[PathBuf], rules: Option<&Path>, out: &mut Output) -> Result<Exit, Failure> {
     let rules = overlaid(rules)?;
     let (limits, campaign_headers) = (Limits::default(), CampaignHeaders::default());
+    let dialects = Dialects::compiled_in();
     let json = out.json() || !out.is_terminal();
     let mut exit = Exit::Yes;
     let read_exit = each_mail(files, |file, mail| {
-        let classified = classified(&mail, &limits, &campaign_headers, &rules);
+        let classified = classified(&mail, &limits, &campaign_headers, &dialects, &rules);
         if classified.error.is_some() {
             exit = Exit::Data;
         }
@@ -78,10 +79,7 @@ fn row(recipient: &ClassifiedRecipient) -> Vec<String> {
 
 /// Reads each file, or standard input for `-`, and hands it on with its name. A file that cannot be read is
 /// told of on standard error, the others are read all the same, and the exit status says so at the end.
-fn each_mail(
-    files: &[PathBuf],
-    mut take: impl FnMut(&str, Vec<u8>) -> Result<(), Failure>,
-) -> Result<Exit, Failure> {
+fn each_mail(files: &[PathBuf], mut take: impl FnMut(&str, Vec<u8>) -> Result<(), Failure>) -> Result<Exit, Failure> {
     let mut exit = Exit::Yes;
     for file in files {
         let name = file.to_string_lossy();

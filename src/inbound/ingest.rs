@@ -6,7 +6,7 @@ use crate::classify::Rules;
 use crate::mail::{Limits, Message};
 use crate::ops::event::{LogEvent, say};
 use crate::policy::{ContentKey, EventId, Policy, What, fold};
-use crate::report::{self, CampaignHeaders, Kind, Report};
+use crate::report::{self, CampaignHeaders, Dialects, Kind, Report};
 use crate::store::{NewEvent, Recorded, Store, StoreError};
 use jiff::Timestamp;
 
@@ -33,6 +33,8 @@ pub struct Ground<'a> {
     pub limits: &'a Limits,
     /// Where a returned message names its campaign.
     pub campaign_headers: &'a CampaignHeaders,
+    /// How bounces that follow no standard are read.
+    pub dialects: &'a Dialects,
     /// The rule set.
     pub rules: &'a Rules,
     /// The policy.
@@ -59,7 +61,7 @@ pub struct Ingested {
 /// [`StoreError`] when nothing could be recorded; then nothing was, and the report must come again.
 pub async fn ingest(arrival: Arrival<'_>, ground: Ground<'_>, store: &Store) -> Result<Ingested, StoreError> {
     let message = Message::read(arrival.raw, ground.limits);
-    let (kind, events) = match report::read(&message) {
+    let (kind, events) = match report::read(&message, ground.dialects) {
         Ok(None) => return Ok(Ingested { kind: Kind::Other, recorded: Vec::new(), known: Vec::new() }),
         Ok(Some(report)) => responses(&report, arrival, ground, store)?,
         Err(problem) => (Kind::Other, vec![unreadable(problem.to_string(), arrival)]),

@@ -9,6 +9,7 @@ use super::event::{AddressKey, LogEvent, say, set_addresses};
 use super::signals::{Asked, Signals};
 use crate::admin::server::ConfigState;
 use crate::classify::{RuleError, Rules};
+use crate::report::Dialects;
 use crate::service::{InForce, Service};
 use crate::store::{Store, StoreError};
 use crate::{admin, milter};
@@ -79,6 +80,7 @@ pub fn in_force(config: &Config) -> Result<InForce, RuleError> {
         outbound: config.outbound.clone(),
         inbound: config.return_path.clone(),
         policy: config.policy.clone(),
+        dialects: Arc::new(Dialects::compiled_in()),
         rules: Arc::new(Rules::with_overlay(&config.rules_directory)?),
     })
 }

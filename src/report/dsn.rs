@@ -7,7 +7,7 @@
 mod group;
 mod mailbox;
 
-use super::{Kind, Report, Returned};
+use super::{Kind, Recipient, Report, Returned};
 use crate::mail::{Headers, Message, Part, header};
 use group::Status;
 use std::borrow::Cow;
@@ -38,7 +38,7 @@ pub enum DsnError {
 /// # Errors
 /// [`DsnError`] if it is one, but no recipient can be read from it.
 pub fn read(message: &Message<'_>) -> Result<Option<Report>, DsnError> {
-    if is_other_report(message) {
+    if other_report(message).is_some() {
         return Ok(None);
     }
     let status = message.parts.iter().find(|part| is_status(part) && may_hold_status(&message.content_type));
@@ -71,11 +71,12 @@ fn report(message: &Message<'_>, dialect: &str, status: Status, returned: Option
 }
 
 /// Complaints (RFC 5965) and disposition notifications (RFC 8098) are `multipart/report` too.
-fn is_other_report(message: &Message<'_>) -> bool {
-    matches!(message.report_type.as_deref(), Some("feedback-report" | "disposition-notification"))
-        || message.parts.iter().any(|part| {
-            part.direct && matches!(&*part.content_type, "message/feedback-report" | "message/disposition-notification")
-        })
+pub(super) fn other_report(message: &Message<'_>) -> Option<&'static str> {
+    ["feedback-report", "disposition-notification"].into_iter().find(|name| {
+        let is_named = |content_type: &str| content_type.strip_prefix("message/") == Some(name);
+        message.report_type.as_deref() == Some(name)
+            || message.parts.iter().any(|part| part.direct && is_named(&part.content_type))
+    })
 }
 
 fn is_status(part: &Part<'_>) -> bool {
@@ -104,6 +105,13 @@ pub(super) fn read_returned(block: &[u8]) -> Option<Returned> {
     let headers = Headers::read(&block[start..]);
     let (message_id, list, date) = (headers.message_id(), headers.list_id(), headers.date());
     (!headers.is_empty()).then_some(Returned { headers, message_id, list, date })
+}
+
+/// The recipients of a notification that a gateway passes on as an attached message, instead of in its own words.
+pub(super) fn attached(parts: &[Part<'_>]) -> Vec<Recipient> {
+    let attached = parts.iter().filter(|part| part.direct && part.content_type == "message/rfc822");
+    let read = |part: &Part<'_>| Status::read(from_first_group(at_returned_message(&part.body).0)?).ok();
+    attached.filter_map(read).next().map(|status| status.recipients).unwrap_or_default()
 }
 
 /// Whether a message without a readable status part is a notification all the same. A person may quote one, so

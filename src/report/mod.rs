@@ -9,6 +9,7 @@ pub mod campaign;
 pub mod dialect;
 pub mod dsn;
 pub mod entry;
+mod recipients;
 mod text;
 
 use crate::mail::{Address, Headers, ListId, Message, MessageId};
@@ -151,15 +152,63 @@ pub enum ReportError {
     Dsn(#[from] DsnError),
 }
 
-/// Reads a report: complaints, which say what they are, then notifications, later automatic replies and dialects.
+/// Reads a report: complaints, which say what they are, then notifications, then bounces that follow no standard.
 ///
-/// `Ok(None)` is a person's mail.
+/// `Ok(None)` is a person's mail. A notification that names no mailbox, or cannot be read, may still name one in
+/// its text.
 ///
 /// # Errors
 /// [`ReportError`] for a report that is broken beyond use.
-pub fn read(message: &Message<'_>) -> Result<Option<Report>, ReportError> {
+pub fn read(message: &Message<'_>, dialects: &Dialects) -> Result<Option<Report>, ReportError> {
     if let Some(report) = arf::read(message) {
         return Ok(Some(report).filter(|report| report.kind != Kind::Other));
     }
-    dsn::read(message).map_err(ReportError::from)
+    let standard = dsn::read(message);
+    if let Ok(Some(report)) = &standard
+        && report.recipients.iter().all(Recipient::is_told)
+    {
+        return Ok(standard?);
+    }
+    match (standard, dialects.read(message)) {
+        (Ok(Some(mut report)), in_words) => {
+            report.complete(in_words);
+            Ok(Some(report))
+        }
+        (_, Some(in_words)) => Ok(Some(in_words)),
+        (Err(error), None) => Err(error.into()),
+        (Ok(None), None) => Ok(None),
+    }
 }
+
+impl Recipient {
+    /// Whether there is nothing left to ask the bounce's text: who it is, and what was said.
+    fn is_told(&self) -> bool {
+        let has_failed = matches!(self.action, Action::Failed | Action::Delayed);
+        self.address.is_some() && (self.diagnostic_code.is_some() || !has_failed)
+    }
+}
+
+impl Report {
+    /// Takes from the bounce's text, read by the dialect that it is written in, what the standard fields leave
+    /// out. Some MTAs put a file or a command there instead of the mailbox, or give a bare code.
+    fn complete(&mut self, in_words: Option<Report>) {
+        let Some(in_words) = in_words else { return };
+        let is_anybody_named = self.recipients.iter().any(|recipient| recipient.address.is_some());
+        if !is_anybody_named && self.recipients.len() == in_words.recipients.len() {
+            for (recipient, named) in self.recipients.iter_mut().zip(&in_words.recipients) {
+                recipient.address = named.address.clone();
+            }
+        } else if !is_anybody_named && !in_words.recipients.is_empty() {
+            self.recipients = in_words.recipients;
+            return;
+        }
+        for recipient in self.recipients.iter_mut().filter(|recipient| recipient.diagnostic_code.is_none()) {
+            let is_same = |named: &&Recipient| named.address.is_some() && named.address == recipient.address;
+            let named = in_words.recipients.iter().find(is_same);
+            recipient.diagnostic_code = named.and_then(|named| named.diagnostic_code.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use backstop::classify::{BounceCode, BounceType, Category, Fault, Rules};
 use backstop::mail::{Address, ListId};
 use backstop::outbound::Mode;
 use backstop::policy::{Authority, EventId, Evidence, Policy, Response, Scope, What};
-use backstop::report::{Campaign, Kind};
+use backstop::report::{Campaign, Dialects, Kind};
 use backstop::service::{InForce, Service};
 use backstop::store::{self, NewEvent, Recorded, Store};
 use http_body_util::{BodyExt, Full};
@@ -127,6 +127,7 @@ pub fn in_force() -> InForce {
         outbound: Default::default(),
         inbound: Default::default(),
         policy: Policy::default(),
+        dialects: Arc::new(Dialects::compiled_in()),
         rules: Arc::new(Rules::compiled_in()),
     }
 }

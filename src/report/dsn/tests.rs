@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::mail::Limits;
-use crate::report;
+use crate::report::{self, Dialects};
 use proptest::prelude::*;
 
 const STATUS: &str = "Reporting-MTA: dns; mx.example.org\nX-Postfix-Queue-ID: 4XyZ12\n\
@@ -74,7 +74,7 @@ fn a_notification_is_read_whole() {
     assert_eq!(returned.headers.get("X-Campaign-ID").as_deref(), Some("spring"));
     assert_eq!(returned.headers.len(), 7);
     let message = Message::read(notification().leak().as_bytes(), &Limits::default());
-    assert_eq!(report::read(&message), Ok(Some(report)), "the module's reader asks this one");
+    assert_eq!(report::read(&message, &Dialects::compiled_in()), Ok(Some(report)), "the module's reader asks this one");
 }
 
 #[test]
