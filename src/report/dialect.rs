@@ -53,8 +53,18 @@ macro_rules! compiled_in {
 }
 
 /// The entries compiled in, by file.
-const COMPILED_IN: [(&str, &str); 10] = [
+const COMPILED_IN: [(&str, &str); 20] = [
     compiled_in!("00-returned.toml"),
+    compiled_in!("40-exchange.toml"),
+    compiled_in!("41-exchange-2007.toml"),
+    compiled_in!("42-groupware.toml"),
+    compiled_in!("50-google.toml"),
+    compiled_in!("51-webmail.toml"),
+    compiled_in!("52-russian.toml"),
+    compiled_in!("53-senders.toml"),
+    compiled_in!("54-filters.toml"),
+    compiled_in!("55-telecom.toml"),
+    compiled_in!("56-east-asia.toml"),
     compiled_in!("60-qmail.toml"),
     compiled_in!("61-exim.toml"),
     compiled_in!("62-sendmail.toml"),
