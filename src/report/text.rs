@@ -1,6 +1,8 @@
 //! What a person would read of a message: its first text, free of HTML, and its subject, decoded. For the
 //! readers of bounces that follow no standard, and of automatic replies.
 
+mod html;
+
 use crate::mail::{Address, Headers, Message};
 use regex::Regex;
 use std::borrow::Cow;
@@ -34,56 +36,9 @@ impl Readable<'_> {
     /// As plain text with LF line ends; of more than `limit` octets the front.
     pub fn plain(&self, limit: usize) -> String {
         let text = String::from_utf8_lossy(&self.octets[..self.octets.len().min(limit)]);
-        let text = if self.is_html { Cow::Owned(without_tags(&text)) } else { text };
+        let text = if self.is_html { Cow::Owned(html::to_text(&text)) } else { text };
         if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text.into_owned() }
     }
-}
-
-/// HTML as lines of text: block tags become line ends, other tags and the content of style and script
-/// nothing, the few entities that bounces use their letters.
-fn without_tags(html: &str) -> String {
-    let mut text = String::with_capacity(html.len());
-    let mut rest = html;
-    while let Some(open) = rest.find('<') {
-        text.push_str(&rest[..open]);
-        rest = &rest[open..];
-        let Some(close) = rest.find('>') else { break };
-        let tag = rest[1..close].trim_start_matches('/').to_ascii_lowercase();
-        let name = tag.split(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap_or_default();
-        if tag.contains('@') && !tag.contains(['=', ' ']) {
-            // Not a tag: an address in brackets that was not written as an entity.
-            text.push_str(&rest[..=close]);
-        }
-        rest = &rest[close + 1..];
-        match name {
-            "style" | "script" => rest = &rest[find_end_tag(rest, name)..],
-            "br" | "p" | "div" | "tr" | "li" | "h1" | "h2" | "h3" | "table" | "pre" | "title" | "blockquote" => {
-                text.push('\n')
-            }
-            "td" => text.push(' '),
-            _ => {}
-        }
-    }
-    text.push_str(rest);
-    let entities = [
-        ("&nbsp;", " "),
-        ("&lt;", "<"),
-        ("&gt;", ">"),
-        ("&quot;", "\""),
-        ("&#39;", "'"),
-        ("&#43;", "+"),
-        ("&#64;", "@"),
-        ("&amp;", "&"),
-    ];
-    entities.into_iter().fold(text, |text, (entity, letter)| text.replace(entity, letter))
-}
-
-fn find_end_tag(html: &str, name: &str) -> usize {
-    let is_end = |place: usize| {
-        let tag = &html.as_bytes()[place..];
-        tag.get(2..2 + name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes()))
-    };
-    html.match_indices("</").map(|(place, _)| place).find(|place| is_end(*place)).unwrap_or(html.len())
 }
 
 /// Mailboxes in a header field or a line, in order: everything in angle brackets or standing alone that is an
