@@ -176,6 +176,7 @@ fn judge(reading: &Reading<'_>, rules: &Rules) -> Judgement {
     // A temporary refusal without a code is 4.0.0: the class is known, and 9.1.1 is for hard bounces.
     let by_code = code::entry(found.unwrap_or(if reading.temporary { UNNAMED_SOFT } else { BounceCode::NONE_FOUND }));
     let bounce_type = match rule.and_then(|rule| rule.bounce_type(reading.temporary)) {
+        _ if reading.delayed => BounceType::Soft,
         Some(said) => said,
         None if reading.temporary => BounceType::Soft,
         None => by_code.bounce_type,

@@ -19,6 +19,8 @@ pub(super) struct Reading<'a> {
     pub reply: Option<u16>,
     /// Whether the last word was a temporary one, however long ago it was said and whatever came of it.
     pub temporary: bool,
+    /// Whether it is still being tried: then nothing is final, whatever the words.
+    pub delayed: bool,
     /// Which reader read the report.
     pub dialect: &'a str,
     /// Type of `Diagnostic-Code`.
@@ -33,24 +35,57 @@ impl<'a> Reading<'a> {
     /// Reads a recipient's fields.
     pub fn of(recipient: &'a Recipient, dialect: &'a str) -> Reading<'a> {
         let comment = || recipient.status.as_deref().and_then(comment_in).unwrap_or_default();
-        let text = one_line(recipient.diagnostic_code.as_deref().unwrap_or_else(comment));
+        let diagnostic = recipient.diagnostic_code.as_deref().unwrap_or_else(comment);
+        let text = one_line(diagnostic);
         let status = recipient.status.as_deref().and_then(read_status).filter(|code| code.class != 2);
         let code = choose(status, codes_in(&text));
+        let text = without_gloss(text);
         let reply = reply_in(&text);
-        let temporary = recipient.action == Action::Delayed
-            || code.is_some_and(|code| code.class == 4)
-            || reply.is_some_and(|reply| reply < 500);
+        let delayed = recipient.action == Action::Delayed;
+        let temporary = delayed || code.is_some_and(|code| code.class == 4) || reply.is_some_and(|reply| reply < 500);
         let remote = recipient.remote_mta.as_deref().and_then(|name| name.split_ascii_whitespace().next());
         Reading {
             text,
             code,
             reply,
             temporary,
+            delayed,
             dialect,
             diagnostic_type: recipient.diagnostic_type.as_deref().unwrap_or_default(),
-            remote: remote.unwrap_or_default().trim_end_matches('.'),
+            remote: remote.or_else(|| host_in(diagnostic)).unwrap_or_default().trim_end_matches('.'),
             domain: recipient.address.as_ref().map(|address| address.domain()).unwrap_or_default(),
         }
+    }
+}
+
+/// The server whose answer a text quotes: `host mx.example.org[192.0.2.1] said: ` (Postfix),
+/// `host mx.example.org [192.0.2.1]: ` (Exim).
+fn host_in(text: &str) -> Option<&str> {
+    text.match_indices("host ").find_map(|(place, word)| {
+        let stands_alone = text[..place].ends_with(|c: char| c.is_ascii_whitespace()) || place == 0;
+        let rest = &text[place + word.len()..];
+        let (name, behind) = rest.split_at(rest.find(|c: char| c == '[' || c.is_ascii_whitespace())?);
+        let address = behind.trim_ascii_start().strip_prefix('[')?;
+        let then = address.split_once(']')?.1;
+        let answers = [" said", " refused", ":"].iter().any(|word| then.starts_with(word));
+        (stands_alone && answers && name.contains('.')).then_some(name)
+    })
+}
+
+/// `5.1.0 - Unknown address error 550-'...'` and `5.3.0 - Other mail system problem (550, ['...'])`: IronPort puts a
+/// name for its own code before the words of the server it quotes. That name tells nothing of the recipient.
+fn without_gloss(text: String) -> String {
+    let quote = match read_status(&text) {
+        Some(_) if text.get(5..8) == Some(" - ") => {
+            let reply = text.find("-'").and_then(|place| place.checked_sub(3));
+            let reply = reply.filter(|&place| text.get(place..place + 3).and_then(reply_in).is_some());
+            reply.or_else(|| text.find("['").map(|place| place + 2))
+        }
+        _ => None,
+    };
+    match quote {
+        Some(place) => text[place..].to_owned(),
+        None => text,
     }
 }
 
@@ -76,31 +111,24 @@ fn comment_in(status: &str) -> Option<&str> {
 
 /// Brings a reply to one line: blanks and control characters become single spaces, and the reply code and
 /// enhanced code that a multi-line reply repeats at each line (RFC 5321 §4.2.1) stay at its head only, so that
-/// phrases which run over a line end are whole.
+/// phrases which run over a line end are whole. The reply may be quoted: `host mx.example.org said: 550-5.1.1 ...`.
 pub(super) fn one_line(text: &str) -> String {
     let mut end = text.len().min(TEXT_LIMIT);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    let mut words = text[..end].split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let words = text[..end].split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let mut line = String::with_capacity(end);
-    let Some(first) = words.next() else { return line };
-    let head = match first.split_at_checked(3) {
-        Some((reply, rest)) if reply.bytes().all(|octet| octet.is_ascii_digit()) => {
-            rest.strip_prefix('-').map(|enhanced| (reply, enhanced))
-        }
-        _ => None,
-    };
-    let Some((reply, enhanced)) = head else {
-        line.push_str(first);
-        words.for_each(|word| push_word(&mut line, word));
-        return line;
-    };
-    line.push_str(reply);
-    push_word(&mut line, enhanced);
+    let mut head = None;
     let mut at_line_start = false;
-    for word in words {
-        let mut word = word;
+    for mut word in words {
+        let Some((reply, enhanced)) = head else {
+            head = head_of_lines(word).filter(|_| line.is_empty() || line.ends_with(':'));
+            let (reply, rest) = head.unwrap_or((word, ""));
+            push_word(&mut line, reply);
+            push_word(&mut line, rest);
+            continue;
+        };
         if let Some(rest) = word.strip_prefix(reply)
             && (rest.is_empty() || rest.starts_with('-'))
         {
@@ -118,11 +146,18 @@ pub(super) fn one_line(text: &str) -> String {
     line
 }
 
+/// `550-5.1.1` and `550-The` at the head of a reply of several lines: the reply code, and what stands behind it.
+fn head_of_lines(word: &str) -> Option<(&str, &str)> {
+    let (reply, rest) = word.split_at_checked(3)?;
+    let rest = rest.strip_prefix('-')?;
+    reply.bytes().all(|octet| octet.is_ascii_digit()).then_some((reply, rest))
+}
+
 fn push_word(line: &mut String, word: &str) {
-    if !word.is_empty() {
+    if !word.is_empty() && !line.is_empty() {
         line.push(' ');
-        line.push_str(word);
     }
+    line.push_str(word);
 }
 
 #[cfg(test)]
@@ -141,11 +176,55 @@ mod tests {
             ("550- 550-5.7.1 no", "550 5.7.1 no"),
             ("550-5.7.26", "550 5.7.26"),
             ("connect to mx.example.org: refused", "connect to mx.example.org: refused"),
+            (
+                "host mx.example.org[192.0.2.1] said: 550-5.1.1 does not\n550-5.1.1 exist 550 5.1.1 gsmtp (in reply)",
+                "host mx.example.org[192.0.2.1] said: 550 5.1.1 does not exist gsmtp (in reply)",
+            ),
+            ("call 550-1234 or 550-5678", "call 550-1234 or 550-5678"),
             ("x\u{1b}[31my\u{7}", "x [31my"), // nothing a terminal would act on
             ("", ""),
             (" \t ", ""),
         ] {
             assert_eq!(one_line(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_server_that_answered_is_found_in_what_is_quoted() {
+        for (text, want) in [
+            ("host mx.example.org[192.0.2.1] said: 550 no", Some("mx.example.org")),
+            (
+                "SMTP error after RCPT TO:<joe@example.org>: host mx.example.org [192.0.2.1]: 550 no",
+                Some("mx.example.org"),
+            ),
+            ("host mx.example.org[192.0.2.1] refused to talk to me: 421 no", Some("mx.example.org")),
+            ("Client host mail.example.com[192.0.2.9] blocked", None), // that is us
+            ("Host or domain name not found", None),
+            ("ghost mx.example.org[192.0.2.1]", None),
+            ("host mx.example.org refused", None),
+            ("no host ", None),
+            ("host", None),
+        ] {
+            assert_eq!(host_in(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_gateways_name_for_its_own_code_is_not_read() {
+        for (text, want) in [
+            (
+                "5.1.0 - Unknown address error 550-'5.7.1 no' (delivery attempts: 0)",
+                "550-'5.7.1 no' (delivery attempts: 0)",
+            ),
+            ("5.3.0 - Other mail system problem (550, ['#5.1.0 no.'])", "#5.1.0 no.'])"),
+            ("5.1.2 - Bad destination host 'DNS Hard Error'", "5.1.2 - Bad destination host 'DNS Hard Error'"),
+            ("550 5.1.1 - no '550-'", "550 5.1.1 - no '550-'"),
+            ("5.1.0 - \u{fc}-'", "5.1.0 - \u{fc}-'"),
+            ("5.1.0 - \u{fc}\u{fc}-'", "5.1.0 - \u{fc}\u{fc}-'"),
+            ("5.1.0 - a\u{fc}-'", "5.1.0 - a\u{fc}-'"),
+            ("5.1.0 -'", "5.1.0 -'"),
+        ] {
+            assert_eq!(without_gloss(text.to_owned()), want, "{text}");
         }
     }
 

@@ -3,9 +3,9 @@
 use super::*;
 use crate::report::Action;
 
-fn judged(status: &str, diagnostic_type: &str, text: &str) -> Judgement {
+fn recipient(status: &str, diagnostic_type: &str, text: &str) -> Recipient {
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let recipient = Recipient {
+    Recipient {
         address: None,
         original_recipient: None,
         final_recipient: None,
@@ -15,8 +15,11 @@ fn judged(status: &str, diagnostic_type: &str, text: &str) -> Judgement {
         diagnostic_code: given(text),
         remote_mta: None,
         will_retry_until: None,
-    };
-    classify(&recipient, "rfc3464", &Rules::compiled_in())
+    }
+}
+
+fn judged(status: &str, diagnostic_type: &str, text: &str) -> Judgement {
+    classify(&recipient(status, diagnostic_type, text), "rfc3464", &Rules::compiled_in())
 }
 
 /// `category type code reason fault`.
@@ -124,19 +127,17 @@ fn a_bare_or_missing_code_is_read_through_the_text() {
 }
 
 #[test]
-fn a_delay_is_soft_whatever_its_code() {
-    let delayed = Recipient {
-        address: None,
-        original_recipient: None,
-        final_recipient: None,
-        action: Action::Delayed,
-        status: Some("5.1.1".to_owned()),
-        diagnostic_type: None,
-        diagnostic_code: Some("550 5.1.1 user unknown".to_owned()),
-        remote_mta: None,
-        will_retry_until: None,
-    };
-    assert_eq!(classify(&delayed, "rfc3464", &Rules::compiled_in()).bounce_type, BounceType::Soft);
+fn a_delay_is_soft_whatever_its_code_and_words() {
+    let nxdomain = "DNS type 'mx' lookup of gone.example responded with code NXDOMAIN";
+    for (status, text, failed_is) in [
+        ("5.1.1", "550 5.1.1 user unknown", BounceType::Hard),
+        ("4.0.0", nxdomain, BounceType::Hard), // Gmail gives 4.0.0 for good, too
+    ] {
+        let recipient = |action| Recipient { action, ..recipient(status, "smtp", text) };
+        let rules = Rules::compiled_in();
+        assert_eq!(classify(&recipient(Action::Failed), "rfc3464", &rules).bounce_type, failed_is, "{text}");
+        assert_eq!(classify(&recipient(Action::Delayed), "rfc3464", &rules).bounce_type, BounceType::Soft, "{text}");
+    }
 }
 
 #[test]
