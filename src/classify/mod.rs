@@ -179,6 +179,8 @@ fn judge(reading: &Reading<'_>, rules: &Rules) -> Judgement {
         _ if reading.delayed => BounceType::Soft,
         Some(said) => said,
         None if reading.temporary => BounceType::Soft,
+        // No code, and words that tell of a connection or of time running out: nothing final was said.
+        None if found.is_none() && rule.and_then(|rule| rule.category) == Some(Category::Failed) => BounceType::Soft,
         None => by_code.bounce_type,
     };
     let code = match found {

@@ -72,9 +72,15 @@ fn host_in(text: &str) -> Option<&str> {
     })
 }
 
-/// `5.1.0 - Unknown address error 550-'...'` and `5.3.0 - Other mail system problem (550, ['...'])`: IronPort puts a
-/// name for its own code before the words of the server it quotes. That name tells nothing of the recipient.
+/// What the server said, without what the reporting MTA says around it, where that would be read as the server's.
+///
+/// `(reason: ...) ... <<< 550 ... 550 5.1.1 joe@example.org... User unknown`: Sendmail ends its transcript in its own
+/// conclusion from the reply code. `5.1.0 - Unknown address error 550-'...'` and `5.3.0 - Other mail system problem (550, ['...'])`: IronPort puts a name
+/// for its own code before the words of the server it quotes.
 fn without_gloss(text: String) -> String {
+    if let Some(reason) = reason_in(&text) {
+        return reason.to_owned();
+    }
     let quote = match read_status(&text) {
         Some(_) if text.get(5..8) == Some(" - ") => {
             let reply = text.find("-'").and_then(|place| place.checked_sub(3));
@@ -160,6 +166,21 @@ fn push_word(line: &mut String, word: &str) {
     line.push_str(word);
 }
 
+/// The inside of a leading `(reason: ...)`, where it is a server's reply.
+fn reason_in(text: &str) -> Option<&str> {
+    let inside = text.strip_prefix("(reason: ")?;
+    let mut depth = 1usize;
+    let end = inside.bytes().position(|octet| {
+        match octet {
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    })?;
+    Some(inside[..end].trim()).filter(|reason| reply_in(reason).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateways_name_for_its_own_code_is_not_read() {
+    fn what_the_reporting_mta_concludes_is_not_read_as_the_servers_words() {
         for (text, want) in [
             (
                 "5.1.0 - Unknown address error 550-'5.7.1 no' (delivery attempts: 0)",
@@ -219,6 +240,11 @@ mod tests {
             ("5.3.0 - Other mail system problem (550, ['#5.1.0 no.'])", "#5.1.0 no.'])"),
             ("5.1.2 - Bad destination host 'DNS Hard Error'", "5.1.2 - Bad destination host 'DNS Hard Error'"),
             ("550 5.1.1 - no '550-'", "550 5.1.1 - no '550-'"),
+            ("(reason: 553 SPF (see RFC) fail) <<< 553 550 5.1.1 User unknown", "553 SPF (see RFC) fail"),
+            ("(reason: ) <<< 421", "(reason: ) <<< 421"),
+            ("(reason: Can't create output) quota", "(reason: Can't create output) quota"),
+            ("(reason: 550 (no", "(reason: 550 (no"),
+            ("(reason: 550 :-) no)", "550 :-"),
             ("5.1.0 - \u{fc}-'", "5.1.0 - \u{fc}-'"),
             ("5.1.0 - \u{fc}\u{fc}-'", "5.1.0 - \u{fc}\u{fc}-'"),
             ("5.1.0 - a\u{fc}-'", "5.1.0 - a\u{fc}-'"),
