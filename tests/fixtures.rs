@@ -88,6 +88,11 @@ fn every_complaint_reads_as_expected() {
 }
 
 #[test]
+fn every_automatic_reply_reads_as_expected() {
+    walk("autoreply");
+}
+
+#[test]
 fn what_is_no_report_is_left_alone() {
     walk("not-a-report");
 }

@@ -2,7 +2,7 @@
 //! (RFC 3464, 6522; RFC 6533 for UTF-8 addresses).
 //!
 //! In: a message split into parts. Out: a [`Report`] with one recipient for each group, not yet judged.
-//! Called by `report::read`, ahead of complaints and dialects.
+//! Called by `report::read`, behind complaints, ahead of dialects and automatic replies.
 
 mod group;
 mod mailbox;

@@ -5,6 +5,7 @@
 //! Called by `inbound` and by `backstopctl classify`. No I/O.
 
 pub mod arf;
+pub mod autoreply;
 pub mod campaign;
 pub mod dialect;
 pub mod dsn;
@@ -152,7 +153,8 @@ pub enum ReportError {
     Dsn(#[from] DsnError),
 }
 
-/// Reads a report: complaints, which say what they are, then notifications, then bounces that follow no standard.
+/// Reads a report: complaints and challenges, which say what they are, then notifications, then bounces that follow
+/// no standard; automatic replies last, for bounces may be marked as such.
 ///
 /// `Ok(None)` is a person's mail. A notification that names no mailbox, or cannot be read, may still name one in
 /// its text.
@@ -160,7 +162,7 @@ pub enum ReportError {
 /// # Errors
 /// [`ReportError`] for a report that is broken beyond use.
 pub fn read(message: &Message<'_>, dialects: &Dialects) -> Result<Option<Report>, ReportError> {
-    if let Some(report) = arf::read(message) {
+    if let Some(report) = autoreply::read_challenge(message).or_else(|| arf::read(message)) {
         return Ok(Some(report).filter(|report| report.kind != Kind::Other));
     }
     let standard = dsn::read(message);
@@ -176,7 +178,7 @@ pub fn read(message: &Message<'_>, dialects: &Dialects) -> Result<Option<Report>
         }
         (_, Some(in_words)) => Ok(Some(in_words)),
         (Err(error), None) => Err(error.into()),
-        (Ok(None), None) => Ok(None),
+        (Ok(None), None) => Ok(autoreply::read(message)),
     }
 }
 

@@ -163,7 +163,10 @@ mod tests {
             ("<pre>a\n b</pre>", "\na\n b\n"),
             ("no tag\nof a line <b>here</b>", "no tag\nof a line here"),
             ("<div>&nbsp;&nbsp;&lt;joe@example.net&gt;</div>", "\n  <joe@example.net>\n"),
-            ("<div><joe@example.net> &eacute;t&#233; &#x41; &unknown; & so</div>", "\n<joe@example.net> été A &unknown; & so\n"),
+            (
+                "<div><joe@example.net> &eacute;t&#233; &#x41; &unknown; & so</div>",
+                "\n<joe@example.net> été A &unknown; & so\n",
+            ),
             ("<html><style>p { x: '<' }</style><p>seen</p><!-- not > seen --><p>too</p>", "\nseen\n\ntoo\n"),
             ("<script>never closed <p>hidden", ""),
             ("<p>cut <b", "\ncut <b"),
