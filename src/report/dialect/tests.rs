@@ -4,6 +4,7 @@ use super::*;
 use crate::mail::{Address, Limits};
 use crate::report::entry::Sample;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 static DIALECTS: LazyLock<Dialects> = LazyLock::new(Dialects::compiled_in);
 
@@ -65,4 +66,19 @@ fn no_two_entries_have_one_name() {
     let mut names: Vec<&str> = DIALECTS.entries().iter().map(|entry| &*entry.id).collect();
     names.sort_unstable();
     assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+}
+
+#[test]
+fn a_text_made_to_bear_every_mark_is_read_in_bounded_time() {
+    let marks: Vec<&str> = DIALECTS.entries().iter().flat_map(|entry| &entry.marks).map(String::as_str).collect();
+    let head = "From: MAILER-DAEMON@mx.example.org\nX-Mailer: x\nX-MLServer: x\nSubject: Undeliverable Mail\n\n";
+    for filler in
+        ["@", "a@b.example\n", "<a@b.example>: 550 x\n  ", "\n", " ", "(a@b", "a b: ", "<<< 550 \n", "\"a", "é@"]
+    {
+        let mail = format!("{head}{}\n{}", marks.join(" "), filler.repeat(TEXT_BYTES / filler.len()));
+        let begun = Instant::now();
+        let report = DIALECTS.read(&message(&mail));
+        assert!(begun.elapsed() < Duration::from_secs(10), "{filler:?} took {:?}", begun.elapsed());
+        assert!(report.is_none_or(|report| report.recipients.len() < 10), "{filler:?} names a crowd");
+    }
 }
