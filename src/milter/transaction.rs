@@ -94,9 +94,13 @@ impl Transaction {
         self.macros.get("i").unwrap_or("-")
     }
 
-    /// The message as far as it was kept, put together again: header, empty line, body.
+    /// The message as far as it was kept, put together again: header, empty line, body. Ahead stands what a
+    /// delivery would put there, `Return-Path` (RFC 5321 §4.4): that it is null tells a report's reader much.
     pub fn to_message(&self) -> Vec<u8> {
         let mut message = Vec::with_capacity(self.body.len() + 4096);
+        let reverse_path = self.reverse_path.strip_prefix(b"<").unwrap_or(&self.reverse_path);
+        let reverse_path = reverse_path.strip_suffix(b">").unwrap_or(reverse_path);
+        message.extend_from_slice(&[b"Return-Path: <", reverse_path, b">\r\n"].concat());
         for (name, value) in self.headers.iter() {
             message.extend_from_slice(name);
             message.push(b':');
