@@ -270,7 +270,9 @@ impl Begun {
             }
             return Conclusion::pass();
         }
-        if self.in_force.inbound.recognised == Recognised::Deliver || self.in_force.mode == Mode::Shadow {
+        // A person asks to be left alone and nobody vouches for it, so it changed nothing: somebody has to read it.
+        let is_unheard = ingested.kind == Kind::OptOut && !ingested.counts;
+        if is_unheard || self.in_force.inbound.recognised == Recognised::Deliver || self.in_force.mode == Mode::Shadow {
             return Conclusion::pass();
         }
         let is_return_path = |recipient: &&ForwardPath| self.in_force.is_return_path(recipient);

@@ -5,7 +5,7 @@ use crate::authority::{Origin, weigh};
 use crate::classify::Rules;
 use crate::mail::{Limits, Message};
 use crate::ops::event::{LogEvent, say};
-use crate::policy::{ContentKey, EventId, Policy, What, fold};
+use crate::policy::{Authority, ContentKey, EventId, Policy, What, fold};
 use crate::report::{self, CampaignHeaders, Dialects, Kind, Report};
 use crate::store::{NewEvent, Recorded, Store, StoreError};
 use jiff::Timestamp;
@@ -50,6 +50,8 @@ pub struct Ingested {
     pub recorded: Vec<EventId>,
     /// Events that were on record already.
     pub known: Vec<EventId>,
+    /// Whether any of it may change a contact's state: somebody vouches for it, or the policy asks for nobody.
+    pub counts: bool,
 }
 
 /// Reads, authorises, classifies, records durably, and says so in the log.
@@ -62,13 +64,14 @@ pub struct Ingested {
 pub async fn ingest(arrival: Arrival<'_>, ground: Ground<'_>, store: &Store) -> Result<Ingested, StoreError> {
     let message = Message::read(arrival.raw, ground.limits);
     let (kind, events) = match report::read(&message, ground.dialects) {
-        Ok(None) => return Ok(Ingested { kind: Kind::Other, recorded: Vec::new(), known: Vec::new() }),
+        Ok(None) => return Ok(Ingested { kind: Kind::Other, recorded: Vec::new(), known: Vec::new(), counts: false }),
         Ok(Some(report)) => responses(&report, arrival, ground, store)?,
         Err(problem) => (Kind::Other, vec![unreadable(problem.to_string(), arrival)]),
     };
     drop(message);
     let answers = store.record(events.clone()).await?;
-    let mut ingested = Ingested { kind, recorded: Vec::new(), known: Vec::new() };
+    let counts = events.iter().any(|event| may_count(&event.what, ground.policy));
+    let mut ingested = Ingested { kind, recorded: Vec::new(), known: Vec::new(), counts };
     for (event, answer) in events.iter().zip(answers) {
         match answer {
             Recorded::New(id) => {
@@ -82,6 +85,13 @@ pub async fn ingest(arrival: Arrival<'_>, ground: Ground<'_>, store: &Store) -> 
         }
     }
     Ok(ingested)
+}
+
+fn may_count(what: &What, policy: &Policy) -> bool {
+    match what {
+        What::Response { response, .. } => policy.accept_unverified || response.authority != Authority::Unverified,
+        _ => false,
+    }
 }
 
 /// One event for each recipient the report names; one `unreadable` event where it names nobody.
