@@ -3,6 +3,7 @@
 
 pub mod code;
 mod literals;
+mod quoted;
 mod reading;
 pub mod reason;
 pub mod rule;

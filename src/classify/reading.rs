@@ -2,6 +2,7 @@
 //! the SMTP reply code, who reported and who answered.
 
 use super::BounceCode;
+use super::quoted::{host_in, servers_words};
 use super::status::{CodesInText, codes_in, read_status, reply_in, telling};
 use crate::report::{Action, Recipient};
 
@@ -39,7 +40,7 @@ impl<'a> Reading<'a> {
         let text = one_line(diagnostic);
         let status = recipient.status.as_deref().and_then(read_status).filter(|code| code.class != 2);
         let code = choose(status, codes_in(&text));
-        let text = without_gloss(text);
+        let text = servers_words(&text).to_owned();
         let reply = reply_in(&text);
         let delayed = recipient.action == Action::Delayed;
         let temporary = delayed || code.is_some_and(|code| code.class == 4) || reply.is_some_and(|reply| reply < 500);
@@ -55,43 +56,6 @@ impl<'a> Reading<'a> {
             remote: remote.or_else(|| host_in(diagnostic)).unwrap_or_default().trim_end_matches('.'),
             domain: recipient.address.as_ref().map(|address| address.domain()).unwrap_or_default(),
         }
-    }
-}
-
-/// The server whose answer a text quotes: `host mx.example.org[192.0.2.1] said: ` (Postfix),
-/// `host mx.example.org [192.0.2.1]: ` (Exim).
-fn host_in(text: &str) -> Option<&str> {
-    text.match_indices("host ").find_map(|(place, word)| {
-        let stands_alone = text[..place].ends_with(|c: char| c.is_ascii_whitespace()) || place == 0;
-        let rest = &text[place + word.len()..];
-        let (name, behind) = rest.split_at(rest.find(|c: char| c == '[' || c.is_ascii_whitespace())?);
-        let address = behind.trim_ascii_start().strip_prefix('[')?;
-        let then = address.split_once(']')?.1;
-        let answers = [" said", " refused", ":"].iter().any(|word| then.starts_with(word));
-        (stands_alone && answers && name.contains('.')).then_some(name)
-    })
-}
-
-/// What the server said, without what the reporting MTA says around it, where that would be read as the server's.
-///
-/// `(reason: ...) ... <<< 550 ... 550 5.1.1 joe@example.org... User unknown`: Sendmail ends its transcript in its own
-/// conclusion from the reply code. `5.1.0 - Unknown address error 550-'...'` and `5.3.0 - Other mail system problem (550, ['...'])`: IronPort puts a name
-/// for its own code before the words of the server it quotes.
-fn without_gloss(text: String) -> String {
-    if let Some(reason) = reason_in(&text) {
-        return reason.to_owned();
-    }
-    let quote = match read_status(&text) {
-        Some(_) if text.get(5..8) == Some(" - ") => {
-            let reply = text.find("-'").and_then(|place| place.checked_sub(3));
-            let reply = reply.filter(|&place| text.get(place..place + 3).and_then(reply_in).is_some());
-            reply.or_else(|| text.find("['").map(|place| place + 2))
-        }
-        _ => None,
-    };
-    match quote {
-        Some(place) => text[place..].to_owned(),
-        None => text,
     }
 }
 
@@ -166,21 +130,6 @@ fn push_word(line: &mut String, word: &str) {
     line.push_str(word);
 }
 
-/// The inside of a leading `(reason: ...)`, where it is a server's reply.
-fn reason_in(text: &str) -> Option<&str> {
-    let inside = text.strip_prefix("(reason: ")?;
-    let mut depth = 1usize;
-    let end = inside.bytes().position(|octet| {
-        match octet {
-            b'(' => depth += 1,
-            b')' => depth -= 1,
-            _ => {}
-        }
-        depth == 0
-    })?;
-    Some(inside[..end].trim()).filter(|reason| reply_in(reason).is_some())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,50 +156,6 @@ mod tests {
             (" \t ", ""),
         ] {
             assert_eq!(one_line(text), want, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn the_server_that_answered_is_found_in_what_is_quoted() {
-        for (text, want) in [
-            ("host mx.example.org[192.0.2.1] said: 550 no", Some("mx.example.org")),
-            (
-                "SMTP error after RCPT TO:<joe@example.org>: host mx.example.org [192.0.2.1]: 550 no",
-                Some("mx.example.org"),
-            ),
-            ("host mx.example.org[192.0.2.1] refused to talk to me: 421 no", Some("mx.example.org")),
-            ("Client host mail.example.com[192.0.2.9] blocked", None), // that is us
-            ("Host or domain name not found", None),
-            ("ghost mx.example.org[192.0.2.1]", None),
-            ("host mx.example.org refused", None),
-            ("no host ", None),
-            ("host", None),
-        ] {
-            assert_eq!(host_in(text), want, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_the_reporting_mta_concludes_is_not_read_as_the_servers_words() {
-        for (text, want) in [
-            (
-                "5.1.0 - Unknown address error 550-'5.7.1 no' (delivery attempts: 0)",
-                "550-'5.7.1 no' (delivery attempts: 0)",
-            ),
-            ("5.3.0 - Other mail system problem (550, ['#5.1.0 no.'])", "#5.1.0 no.'])"),
-            ("5.1.2 - Bad destination host 'DNS Hard Error'", "5.1.2 - Bad destination host 'DNS Hard Error'"),
-            ("550 5.1.1 - no '550-'", "550 5.1.1 - no '550-'"),
-            ("(reason: 553 SPF (see RFC) fail) <<< 553 550 5.1.1 User unknown", "553 SPF (see RFC) fail"),
-            ("(reason: ) <<< 421", "(reason: ) <<< 421"),
-            ("(reason: Can't create output) quota", "(reason: Can't create output) quota"),
-            ("(reason: 550 (no", "(reason: 550 (no"),
-            ("(reason: 550 :-) no)", "550 :-"),
-            ("5.1.0 - \u{fc}-'", "5.1.0 - \u{fc}-'"),
-            ("5.1.0 - \u{fc}\u{fc}-'", "5.1.0 - \u{fc}\u{fc}-'"),
-            ("5.1.0 - a\u{fc}-'", "5.1.0 - a\u{fc}-'"),
-            ("5.1.0 -'", "5.1.0 -'"),
-        ] {
-            assert_eq!(without_gloss(text.to_owned()), want, "{text}");
         }
     }
 

@@ -89,6 +89,11 @@ pub fn reply_in(text: &str) -> Option<u16> {
     })
 }
 
+/// Whether a text begins in an SMTP reply code.
+pub(super) fn starts_with_reply(text: &str) -> bool {
+    reply_at(text.as_bytes(), 0).is_some()
+}
+
 /// A code of class 2, 4 or 5 at `place`, and where it ends. Single-digit subjects only: nobody has registered
 /// others, and dates and versions have them.
 fn code_at(octets: &[u8], place: usize) -> Option<(BounceCode, usize)> {
@@ -139,10 +144,10 @@ fn ends_with_reply_code(before: &[u8]) -> bool {
         && (end == 3 || !(before[end - 4].is_ascii_alphanumeric() || before[end - 4] == b'.'))
 }
 
-/// A reply code of class 4 or 5 at `place`, standing alone.
+/// A reply code of class 4 or 5 at `place`, standing alone. RFC 5321 knows middle digits to 5; 571 and 577 are in use.
 fn reply_at(octets: &[u8], place: usize) -> Option<u16> {
     match octets.get(place..place + 3)? {
-        &[class @ (b'4' | b'5'), middle @ b'0'..=b'5', last @ b'0'..=b'9'] => {
+        &[class @ (b'4' | b'5'), middle @ b'0'..=b'7', last @ b'0'..=b'9'] => {
             let follows = octets.get(place + 3);
             let number = |digit: u8| u16::from(digit - b'0');
             follows
