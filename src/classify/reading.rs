@@ -37,10 +37,12 @@ impl<'a> Reading<'a> {
     pub fn of(recipient: &'a Recipient, dialect: &'a str) -> Reading<'a> {
         let comment = || recipient.status.as_deref().and_then(comment_in).unwrap_or_default();
         let diagnostic = recipient.diagnostic_code.as_deref().unwrap_or_else(comment);
-        let text = one_line(diagnostic);
+        let whole = one_line(diagnostic);
+        let text = servers_words(&whole).to_owned();
         let status = recipient.status.as_deref().and_then(read_status).filter(|code| code.class != 2);
-        let code = choose(status, codes_in(&text));
-        let text = servers_words(&text).to_owned();
+        let in_words = codes_in(&text);
+        let in_text = if in_words.best().is_some() { in_words } else { codes_in(&whole) };
+        let code = choose(status, in_text);
         let reply = reply_in(&text);
         let delayed = recipient.action == Action::Delayed;
         let temporary = delayed || code.is_some_and(|code| code.class == 4) || reply.is_some_and(|reply| reply < 500);

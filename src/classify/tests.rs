@@ -163,3 +163,27 @@ fn no_text_makes_it_panic_and_a_long_one_is_cut() {
         judged(&word.repeat(100_000), "smtp", &word.repeat(100_000));
     }
 }
+
+#[test]
+fn a_sample_is_judged_alike_whoever_quotes_it() {
+    let rules = Rules::compiled_in();
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for rule in rules.list() {
+        let samples = rule.samples.iter().filter(|sample| sample.status.is_none() && sample.diagnostic_type.is_none());
+        for text in samples.map(|sample| sample.text.as_str()).filter(|text| status::starts_with_reply(text)) {
+            for quoted in [
+                format!("host mx.example.org[192.0.2.1] said: {text} (in reply to RCPT TO command)"),
+                format!("SMTP error from remote mail server after RCPT TO:<a@b>: host mx [192.0.2.1]: {text}"),
+                format!("192.0.2.1 does not like recipient. Remote host said: {text} Giving up on 192.0.2.1."),
+                format!("(reason: {text}) <<< {text} 550 5.1.1 <joe@example.org>... User unknown"),
+            ] {
+                seen += 1;
+                let (plain, quoted) = (judged("", "smtp", text), judged("", "smtp", &quoted));
+                if plain.rule != quoted.rule || plain.bounce_type != quoted.bounce_type {
+                    wrong.push(format!("{}: {} said {text}", rule.place(), quoted.rule));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty() && seen > 3000, "{} of {seen}:\n{}", wrong.len(), wrong.join("\n"));
+}
