@@ -65,6 +65,9 @@ pub enum Command {
         /// Rules of your own, over the compiled-in ones
         #[arg(long, value_name = "DIR")]
         rules: Option<PathBuf>,
+        /// Dialects of your own, ahead of the compiled-in ones
+        #[arg(long, value_name = "DIR")]
+        dialects: Option<PathBuf>,
     },
     /// Hand in mails as if they had arrived on the return path
     Ingest {

@@ -59,7 +59,9 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Check { addresses, list } => list::check(&client()?, addresses, list.as_deref(), out),
         Command::Suppress(change) => change::change(&client()?, "suppress", &change, out),
         Command::Reactivate(change) => change::change(&client()?, "reactivate", &change, out),
-        Command::Classify { files, rules } => offline::classify(&files, rules.as_deref(), out),
+        Command::Classify { files, rules, dialects } => {
+            offline::classify(&files, rules.as_deref(), dialects.as_deref(), out)
+        }
         Command::Ingest { paths, again } => ingest::ingest(&client()?, &paths, again, out),
         Command::Events { since, follow } => events::events(&client()?, since.as_deref(), follow, out),
         Command::Rebuild => events::rebuild(&client()?, out),

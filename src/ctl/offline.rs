@@ -7,6 +7,7 @@ use crate::admin::wire::{Classified, ClassifiedRecipient, word};
 use crate::admin::{MAIL_BYTES, classified};
 use crate::classify::{RuleError, Rules, code};
 use crate::mail::Limits;
+use crate::ops::rule_files;
 use crate::report::{CampaignHeaders, Dialects};
 use serde::Serialize;
 use std::io::{self, Read};
@@ -21,10 +22,21 @@ struct Line<'a> {
 
 /// `backstopctl classify FILE...`: a table on a terminal, else one JSON object a line. Exits with 65 if one of
 /// them is a report, but broken.
-pub fn classify(files: &[PathBuf], rules: Option<&Path>, out: &mut Output) -> Result<Exit, Failure> {
+pub fn classify(
+    files: &[PathBuf],
+    rules: Option<&Path>,
+    dialects: Option<&Path>,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
     let rules = overlaid(rules)?;
     let (limits, campaign_headers) = (Limits::default(), CampaignHeaders::default());
-    let dialects = Dialects::compiled_in();
+    let dialects = match dialects {
+        None => Dialects::compiled_in(),
+        Some(directory) => {
+            must_exist(directory)?;
+            rule_files::dialects(directory).map_err(|error| unusable(error, Exit::Config))?
+        }
+    };
     let json = out.json() || !out.is_terminal();
     let mut exit = Exit::Yes;
     let read_exit = each_mail(files, |file, mail| {
@@ -183,13 +195,16 @@ pub fn rules_list(rules: Option<&Path>, out: &mut Output) -> Result<Exit, Failur
 /// The rules compiled in, with the operator's over them where a directory is named. It was named on purpose,
 /// so it must exist.
 fn overlaid(directory: Option<&Path>) -> Result<Rules, Failure> {
-    match directory {
-        None => Ok(Rules::compiled_in()),
-        Some(directory) if !directory.is_dir() => {
-            Err(Failure::new(Exit::NoInput, format!("{}: no such directory", directory.display())))
-        }
-        Some(directory) => Rules::with_overlay(directory).map_err(|error| unusable(error, Exit::Config)),
+    let Some(directory) = directory else { return Ok(Rules::compiled_in()) };
+    must_exist(directory)?;
+    Rules::with_overlay(directory).map_err(|error| unusable(error, Exit::Config))
+}
+
+fn must_exist(directory: &Path) -> Result<(), Failure> {
+    if directory.is_dir() {
+        return Ok(());
     }
+    Err(Failure::new(Exit::NoInput, format!("{}: no such directory", directory.display())))
 }
 
 fn unusable(error: RuleError, invalid: Exit) -> Failure {

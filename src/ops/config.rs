@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every key, in the order of `config/backstop.toml`.
-pub const KEYS: [&str; 44] = [
+pub const KEYS: [&str; 45] = [
     "mode",
     "milter.listen",
     "milter.connections",
@@ -52,6 +52,7 @@ pub const KEYS: [&str; 44] = [
     "policy.profile",
     "policy.settle_days",
     "rules.directory",
+    "rules.dialects_directory",
     "log.addresses",
     "log.hash_key_file",
     "limits.rule",
@@ -91,6 +92,8 @@ pub struct Config {
     pub log_hash_key_file: Option<PathBuf>,
     /// Where the operator's rules are.
     pub rules_directory: PathBuf,
+    /// Where the operator's dialects are.
+    pub dialects_directory: PathBuf,
 }
 
 /// Why a configuration cannot be used. The message names file, line, key and what would do.
@@ -125,7 +128,7 @@ impl Default for Config {
             },
             store: store::Settings {
                 path: "/var/lib/backstop/store".into(),
-                cache_bytes: 16 << 20,
+                cache_bytes: 8 << 20,
                 evidence_days: 400,
                 ledger_days: 35,
             },
@@ -135,6 +138,7 @@ impl Default for Config {
             log_addresses: LogAddresses::Plain,
             log_hash_key_file: None,
             rules_directory: "/etc/backstop/rules.d".into(),
+            dialects_directory: "/etc/backstop/dialects.d".into(),
         }
     }
 }
@@ -177,6 +181,7 @@ impl Config {
             )?,
             log_hash_key_file: keys.get("log.hash_key_file", None, sections::optional_path)?,
             rules_directory: keys.get("rules.directory", default.rules_directory, sections::path)?,
+            dialects_directory: keys.get("rules.dialects_directory", default.dialects_directory, sections::path)?,
         })
     }
 

@@ -6,10 +6,10 @@
 
 use super::config::{Config, ConfigError, LogAddresses};
 use super::event::{AddressKey, LogEvent, say, set_addresses};
+use super::rule_files;
 use super::signals::{Asked, Signals};
 use crate::admin::server::ConfigState;
 use crate::classify::{RuleError, Rules};
-use crate::report::Dialects;
 use crate::service::{InForce, Service};
 use crate::store::{Store, StoreError};
 use crate::{admin, milter};
@@ -70,7 +70,7 @@ impl Failure {
     }
 }
 
-/// What a configuration puts in force: reads the operator's rules.
+/// What a configuration puts in force: reads the operator's rules and dialects.
 ///
 /// # Errors
 /// [`RuleError`] for the first rule file that cannot be used.
@@ -80,7 +80,7 @@ pub fn in_force(config: &Config) -> Result<InForce, RuleError> {
         outbound: config.outbound.clone(),
         inbound: config.return_path.clone(),
         policy: config.policy.clone(),
-        dialects: Arc::new(Dialects::compiled_in()),
+        dialects: Arc::new(rule_files::dialects(&config.dialects_directory)?),
         rules: Arc::new(Rules::with_overlay(&config.rules_directory)?),
     })
 }

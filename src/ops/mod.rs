@@ -7,6 +7,6 @@ pub mod event;
 mod keys;
 mod line;
 pub mod logging;
-mod rule_files;
+pub mod rule_files;
 mod sections;
 pub mod signals;

@@ -1,7 +1,37 @@
-//! Reads rule files from disk for `classify`, which does no I/O itself.
+//! Reads rule and dialect files from disk for `classify` and `report`, which do no I/O themselves.
 
 use crate::classify::rules::{Miss, RuleError, Rules};
+use crate::report::Dialects;
 use std::path::{Path, PathBuf};
+
+/// Every `*.toml` in `directory` with its content, in order of name; a missing directory is an empty one.
+fn files_in(directory: &Path) -> Result<Vec<(PathBuf, String)>, RuleError> {
+    let unreadable = |source| RuleError::Unreadable { file: directory.to_owned(), source };
+    let mut files: Vec<PathBuf> = match std::fs::read_dir(directory) {
+        Ok(entries) => {
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(unreadable)?
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(unreadable(error)),
+    };
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    files.into_iter().map(|file| Ok((file.clone(), read(&file)?))).collect()
+}
+
+/// The dialects compiled in, overlaid by every `*.toml` in `directory`, in order of name.
+///
+/// # Errors
+/// [`RuleError`] for the first file that cannot be used.
+pub fn dialects(directory: &Path) -> Result<Dialects, RuleError> {
+    let files = files_in(directory)?;
+    let texts = files.iter().map(|(file, text)| (file.as_path(), text.as_str()));
+    Dialects::with_overlay(texts).map_err(|error| RuleError::Invalid {
+        file: error.file,
+        line: error.line,
+        problem: error.problem,
+    })
+}
 
 impl Rules {
     /// The rules compiled in, overlaid by every `*.toml` in `directory`, in order of name; a missing
@@ -10,18 +40,10 @@ impl Rules {
     /// # Errors
     /// [`RuleError`] for the first file that cannot be used.
     pub fn with_overlay(directory: &Path) -> Result<Rules, RuleError> {
-        let unreadable = |source| RuleError::Unreadable { file: directory.to_owned(), source };
-        let mut files: Vec<PathBuf> = match std::fs::read_dir(directory) {
-            Ok(entries) => {
-                entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(unreadable)?
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Rules::compiled_in()),
-            Err(error) => return Err(unreadable(error)),
-        };
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
-        files.sort();
-        let files = files.into_iter().map(|file| Ok((file.clone(), read(&file)?))).collect::<Result<Vec<_>, _>>()?;
-        Rules::overlaid_by(&files)
+        match files_in(directory)? {
+            files if files.is_empty() => Ok(Rules::compiled_in()),
+            files => Rules::overlaid_by(&files),
+        }
     }
 
     /// Runs every sample of `file` through these rules overlaid by `file`: how many samples there are, and those
@@ -62,6 +84,22 @@ mod tests {
         let rules = Rules::with_overlay(directory.path()).unwrap();
         let first: Vec<&str> = rules.list().take(2).map(|rule| rule.id.as_str()).collect();
         assert_eq!(first, ["a", "b"]);
+    }
+
+    #[test]
+    fn an_operators_dialect_is_asked_first_and_a_broken_one_is_named_with_its_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("own.toml");
+        let entry = "[[dialect]]\nid = \"own\"\nmarks = [\"the house gateway says no\"]\nrecipient = ['^to {address}$']\n\
+                     [[dialect.sample]]\nmail = \"From: MAILER-DAEMON\\n\\nthe house gateway says no\\nto joe@example.net\\n\"\n\
+                     recipients = [\"joe@example.net\"]\n";
+        std::fs::write(&file, entry).unwrap();
+        assert_eq!(dialects(directory.path()).unwrap().entries().first().unwrap().id, "own");
+        std::fs::write(&file, entry.replace("marks", "markers")).unwrap();
+        match dialects(directory.path()) {
+            Err(RuleError::Invalid { file: named, line, .. }) => assert_eq!((named, line), (file, 3)),
+            other => panic!("{:?}", other.map(|_| ())),
+        }
     }
 
     #[test]
