@@ -67,14 +67,14 @@ pub fn fdatasync(work: &Path, length: Duration) -> Result<f64> {
 }
 
 /// Kills the daemon as a power cut would, opens its store and looks for every bounce it acknowledged.
-pub fn kill_and_verify(daemon: Target, store: &Path, acknowledged: &[Address]) -> Result<Store> {
+pub fn kill_and_verify(daemon: Target, store: &Path, acknowledged: &[Address]) -> Result<()> {
     daemon.kill()?;
     let store = Store::open(&settings(store)?).context("the store does not open after kill -9")?;
     for address in acknowledged {
         let on_record = store.contact(address)?.is_some_and(|contact| !contact.facts.is_empty());
         ensure!(on_record, "the bounce of {address} was acknowledged and is not in the store after kill -9");
     }
-    Ok(store)
+    Ok(store.close()?)
 }
 
 fn per_second(threads: usize, length: Duration, work: impl Fn() -> io::Result<()> + Sync) -> Result<f64> {

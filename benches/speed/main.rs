@@ -17,6 +17,7 @@ mod table;
 mod targets;
 
 use anyhow::{Context, Result, bail};
+use backstop::store::Store;
 use load::Cell;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs;
@@ -248,24 +249,20 @@ fn durable_bounces(arguments: &Arguments, sockets: &Path) -> Result<String> {
     let mut through_milter = [Vec::new(), Vec::new(), Vec::new()];
     let mut into_store = [Vec::new(), Vec::new(), Vec::new()];
     let mut disk = Vec::new();
-    let path = million::copy(&arguments.work, "store-on")?;
-    let backstop = Target::backstopd("backstop", &path, sockets, "")?;
+    let stores = [million::copy(&arguments.work, "store-daemon")?, million::copy(&arguments.work, "store-alone")?];
+    let backstop = Target::backstopd("backstop", &stores[0], sockets, "")?;
+    let alone = Store::open(&million::settings(&stores[1])?)?;
     for _ in 0..arguments.rounds {
-        for (count, rates) in counts.into_iter().zip(&mut through_milter) {
-            rates.push(durable::through_milter(&backstop.socket, count, length, &acknowledged)?);
+        for (place, count) in counts.into_iter().enumerate() {
+            through_milter[place].push(durable::through_milter(&backstop.socket, count, length, &acknowledged)?);
+            into_store[place].push(durable::into_store(&alone, count, length)?);
+            disk.push(durable::fdatasync(&arguments.work, arguments.length / 2)?);
         }
-        disk.push(durable::fdatasync(&arguments.work, arguments.length)?);
     }
+    alone.close()?;
     let acknowledged = acknowledged.into_inner().map_err(|_| anyhow::anyhow!("a sender panicked"))?;
-    let store = durable::kill_and_verify(backstop, &path, &acknowledged)?;
-    for _ in 0..arguments.rounds {
-        for (count, rates) in counts.into_iter().zip(&mut into_store) {
-            rates.push(durable::into_store(&store, count, length)?);
-        }
-        disk.push(durable::fdatasync(&arguments.work, arguments.length)?);
-    }
-    store.close()?;
-    million::remove(&path)?;
+    durable::kill_and_verify(backstop, &stores[0], &acknowledged)?;
+    stores.iter().try_for_each(|store| million::remove(store))?;
     let disk = median(disk);
     let mut table = Table::new(&[
         "at once",

@@ -110,7 +110,9 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
             fs::create_dir_all(&target)?;
             copy_tree(&entry.path(), &target)?;
         } else {
-            fs::copy(entry.path(), target)?;
+            fs::copy(entry.path(), &target)?;
+            // Now, or the system writes it back while the disk is measured.
+            fs::File::open(target)?.sync_all()?;
         }
     }
     Ok(())
