@@ -83,6 +83,11 @@ fn every_notification_reads_as_expected() {
 }
 
 #[test]
+fn every_bounce_that_follows_no_standard_reads_as_expected() {
+    walk("dialect");
+}
+
+#[test]
 fn every_complaint_reads_as_expected() {
     walk("arf");
 }
