@@ -68,7 +68,8 @@ fn told(file: &str, classified: &Classified) -> Vec<String> {
         lines.push(format!("  broken: {}", clean(error)));
     }
     if !classified.recipients.is_empty() {
-        let head = ["ADDRESS", "CODE", "TYPE", "CATEGORY", "REASON", "FAULT", "RULE", "DIAGNOSTIC"];
+        let head =
+            ["ADDRESS", "CODE", "TYPE", "CATEGORY", "REASON", "FAULT", "DIALECT", "RULE", "MATCHED", "DIAGNOSTIC"];
         let rows: Vec<Vec<String>> = classified.recipients.iter().map(row).collect();
         lines.extend(aligned(&head, &rows).into_iter().map(|line| format!("  {line}")));
     }
@@ -84,7 +85,9 @@ fn row(recipient: &ClassifiedRecipient) -> Vec<String> {
         recipient.category.map_or("", |category| category.as_str()).to_owned(),
         text(&recipient.reason),
         recipient.fault.map_or("", |fault| fault.as_str()).to_owned(),
+        text(&recipient.dialect),
         text(&recipient.rule),
+        text(&recipient.matched),
         text(&recipient.diagnostic),
     ]
 }
