@@ -34,9 +34,12 @@ fn of(hir: &Hir) -> Words {
     }
 }
 
-/// Long words are rare words; of words equally long, a set of few is better.
-fn worth(words: &[Vec<u8>]) -> (usize, std::cmp::Reverse<usize>) {
-    (words.iter().map(Vec::len).min().unwrap_or_default(), std::cmp::Reverse(words.len()))
+/// Long words are rare words, and words of less than five octets are everywhere; but each further word is one more
+/// to come across, so twice as many must be longer.
+fn worth(words: &[Vec<u8>]) -> (usize, usize, std::cmp::Reverse<usize>) {
+    let shortest = words.iter().map(Vec::len).min().unwrap_or_default();
+    let doublings = words.len().max(1).ilog2() as usize;
+    (shortest.min(5), shortest.saturating_sub(doublings), std::cmp::Reverse(words.len()))
 }
 
 #[cfg(test)]
@@ -54,6 +57,7 @@ mod tests {
             (r"quota\b.*\bexceeded", Some(vec!["exceeded"])),
             ("^5[0-9][0-9] .*(over|exceed)s? quota$", Some(vec![" quota"])),
             ("a+b", Some(vec!["b"])),
+            ("sender (?:invalid|unknown|refused|blocked)", Some(vec!["sender "])),
             ("full|.*", None), // any text matches
             (r"\d+", None),
         ] {

@@ -189,7 +189,7 @@ impl Rules {
         let words = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(words)
             .map_err(|error| RuleError::Invalid {
                 file: rules.first().map(|rule| rule.file.clone()).unwrap_or_default(),
