@@ -187,3 +187,18 @@ fn a_sample_is_judged_alike_whoever_quotes_it() {
     }
     assert!(wrong.is_empty() && seen > 3000, "{} of {seen}:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn only_a_dead_address_and_a_refusing_recipient_are_the_recipients_fault() {
+    for rule in Rules::compiled_in().list() {
+        let place = rule.place();
+        match rule.category {
+            Some(Category::Rejected) => assert_eq!(rule.fault, Some(Fault::Recipient), "{place}"),
+            Some(Category::Blocked) if rule.fault == Some(Fault::Recipient) => {
+                assert_eq!(rule.reason.as_deref(), Some("recipient-refused"), "{place}");
+            }
+            Some(Category::Blocked | Category::Failed) => assert!(rule.fault.is_some(), "{place}"),
+            Some(Category::Transient | Category::Invalid | Category::Unknown | Category::Complaint) | None => {}
+        }
+    }
+}
