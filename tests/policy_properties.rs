@@ -102,7 +102,7 @@ proptest! {
         let release = Fact {
             event: EventId::new(day_of(30), 1, 0),
             at: day_of(30),
-            what: FactKind::Reactivate { scope: Scope::System, reason: String::new() },
+            what: FactKind::Reactivate { scope: Scope::System, reason: String::new(), by_timer: false },
         };
         let released: Vec<Fact> = facts.into_iter().chain([release]).collect();
         let state = fold(&contact(&released), &Policy::default(), day_of(31));
@@ -133,7 +133,7 @@ fn plain_streak(contact: &Contact, policy: &Policy, now: jiff::Timestamp) -> u32
         let (campaign, sent) = match &fact.what {
             FactKind::Response(response) => (&response.campaign, response.sent_at.unwrap_or(fact.at).min(fact.at)),
             FactKind::Sent { campaign, .. } => (campaign, fact.at),
-            FactKind::Suppress { .. } | FactKind::Reactivate { .. } => continue,
+            _ => continue,
         };
         let name = campaign.as_ref().map_or_else(|| sent.strftime("day %F").to_string(), |campaign| campaign.0.clone());
         campaigns.entry(name).or_default().push(fact);
@@ -161,7 +161,7 @@ fn plain_streak(contact: &Contact, policy: &Policy, now: jiff::Timestamp) -> u32
                     told.extend(response.sent_at.map(|sent| sent.min(fact.at)));
                 }
                 FactKind::Sent { .. } => let_out = let_out.or(Some(fact.at)),
-                FactKind::Suppress { .. } | FactKind::Reactivate { .. } => continue,
+                _ => continue,
             }
             seen.push((fact.at, fact.event));
         }

@@ -129,7 +129,7 @@ impl Action {
     fn what(self, scope: Scope, reason: String, uid: u32) -> What {
         match self {
             Action::Suppress => What::Suppress { scope, reason, uid },
-            Action::Reactivate => What::Reactivate { scope, reason, uid },
+            Action::Reactivate => What::Reactivate { scope, reason, uid, by_timer: false },
         }
     }
 }
@@ -264,6 +264,6 @@ fn response(event: &Event) -> Option<ResponseAnswer> {
             diagnostic: None,
             retracted: false,
         }),
-        What::Sent { .. } | What::Suppress { .. } | What::Reactivate { .. } | What::Unreadable { .. } => None,
+        _ => None,
     }
 }

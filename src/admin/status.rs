@@ -3,9 +3,9 @@
 use super::answer::{Parameters, Refusal, blocking, json};
 use super::routes::App;
 use super::server::ConfigState;
-use super::wire::{Alert, LastEvent, MilterFigures, Status, StoreFigures, word};
+use super::wire::{Alert, LastEvent, MilterFigures, Status, StoreFigures};
 use crate::ops::event;
-use crate::policy::{Event, EventId, What};
+use crate::policy::EventId;
 use crate::store::{Store, StoreError};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -60,9 +60,10 @@ fn last_events(store: &Store, now: Timestamp) -> Result<BTreeMap<String, LastEve
         let events = store.events_after(Some(EventId::new(from, 0, 0)), LOOKED_AT)?;
         let full = events.len() == LOOKED_AT;
         for event in events {
-            let known = last.get(&kind(&event)).is_some_and(|known| known.event >= event.id);
+            let name = event.what.name();
+            let known = last.get(name).is_some_and(|known| known.event >= event.id);
             if !known {
-                last.insert(kind(&event), LastEvent { at: event.at, event: event.id, address: event.address });
+                last.insert(name.to_owned(), LastEvent { at: event.at, event: event.id, address: event.address });
             }
         }
         if full {
@@ -70,18 +71,6 @@ fn last_events(store: &Store, now: Timestamp) -> Result<BTreeMap<String, LastEve
         }
     }
     Ok(last)
-}
-
-/// The kind of report, or what else happened.
-fn kind(event: &Event) -> String {
-    match &event.what {
-        What::Response { response, .. } => word(&response.kind),
-        What::Sent { .. } => "sent".to_owned(),
-        What::Skip { .. } => "skip".to_owned(),
-        What::Suppress { .. } => "suppress".to_owned(),
-        What::Reactivate { .. } => "reactivate".to_owned(),
-        What::Unreadable { .. } => "unreadable".to_owned(),
-    }
 }
 
 fn alerts(config: &ConfigState, counters: &BTreeMap<String, u64>) -> Vec<Alert> {

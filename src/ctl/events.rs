@@ -42,15 +42,10 @@ fn told(event: &Event) -> String {
     line
 }
 
-fn kind(what: &What) -> String {
+fn kind(what: &What) -> &'static str {
     match what {
-        What::Response { response, .. } => word(&response.kind),
-        What::Sent { .. } => "sent".to_owned(),
-        What::Skip { shadow: false, .. } => "skip".to_owned(),
-        What::Skip { shadow: true, .. } => "would-skip".to_owned(),
-        What::Suppress { .. } => "suppress".to_owned(),
-        What::Reactivate { .. } => "reactivate".to_owned(),
-        What::Unreadable { .. } => "unreadable".to_owned(),
+        What::Skip { shadow: true, .. } => "would-skip",
+        what => what.name(),
     }
 }
 
@@ -76,8 +71,48 @@ fn details(what: &What) -> Vec<(&'static str, String)> {
             add("campaign", campaign.as_ref().map(|campaign| campaign.0.clone()));
             add("forward_path", forward_path.clone());
         }
-        What::Suppress { scope, reason, uid } | What::Reactivate { scope, reason, uid } => {
+        What::Suppress { scope, reason, uid } | What::Reactivate { scope, reason, uid, .. } => {
             add("list", list(scope));
+            add("uid", Some(uid.to_string()));
+            add("reason", Some(reason.clone()));
+        }
+        What::Import { list, source, format, reason, uid } => {
+            add("to", list.map(|list| list.as_str().to_owned()));
+            add("source", Some(source.clone()));
+            add("format", Some(format.clone()));
+            add("uid", Some(uid.to_string()));
+            add("reason", Some(reason.clone()));
+        }
+        What::Imported { batch, entries, .. } => {
+            add("batch", Some(batch.to_string()));
+            add("entries", Some(entries.len().to_string()));
+        }
+        What::Revert { batch: target, reason, uid } | What::Void { target, reason, uid } => {
+            add("target", Some(target.to_string()));
+            add("uid", Some(uid.to_string()));
+            add("reason", Some(reason.clone()));
+        }
+        What::ListAdd { list, entry, reason, uid } | What::ListRemove { list, entry, reason, uid } => {
+            add("list", Some(list.as_str().to_owned()));
+            add("entry", Some(entry.clone()));
+            add("uid", Some(uid.to_string()));
+            add("reason", Some(reason.clone()));
+        }
+        What::Activity { level, campaign } => {
+            add("level", Some(u8::from(*level).to_string()));
+            add("campaign", campaign.as_ref().map(|campaign| campaign.0.clone()));
+        }
+        What::Attributes { attributes, uid } => {
+            add("names", Some(attributes.keys().cloned().collect::<Vec<_>>().join(",")));
+            add("uid", Some(uid.to_string()));
+        }
+        What::Limit { limit, uid } => {
+            let limit = limit.map(|limit| format!("{} per {} s", limit.messages, limit.window_secs));
+            add("limit", Some(limit.unwrap_or_else(|| "none".to_owned())));
+            add("uid", Some(uid.to_string()));
+        }
+        What::Erase { kept, reason, uid } => {
+            add("hash_kept", Some(kept.to_string()));
             add("uid", Some(uid.to_string()));
             add("reason", Some(reason.clone()));
         }

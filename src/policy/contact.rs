@@ -1,11 +1,12 @@
 //! What is on record of one contact: the facts that the fold reads.
 
-use super::EventId;
+use super::{EventId, Limit};
 use crate::classify::{BounceCode, BounceType, Category, Class, Fault};
 use crate::mail::ListId;
 use crate::report::{Campaign, Kind};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How far a piece of evidence is to be believed (SPEC 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -179,13 +180,90 @@ pub enum FactKind {
         /// Why.
         reason: String,
     },
-    /// A person released the contact: what came before does not count any more in that scope.
+    /// The contact was released: what came before does not count any more in that scope.
     Reactivate {
         /// Where it holds; `System` releases everywhere.
         scope: Scope,
         /// Why.
         reason: String,
+        /// By the daemon's timer, after the days its profile says; else by a person.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        by_timer: bool,
     },
+    /// Suppressed elsewhere before, and brought along in an import.
+    Imported(Box<Imported>),
+    /// A sign of life, told by the operator's programs.
+    Activity {
+        /// How strong a sign.
+        level: Level,
+        /// The campaign it answers.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        campaign: Option<Campaign>,
+    },
+    /// What is known of the contact (SPEC 7.3), whole: it replaces what was known before.
+    Attributes(BTreeMap<String, String>),
+    /// The contact's own message limit; none takes it away.
+    Limit(Option<Limit>),
+}
+
+/// A suppression that was imported: why, as far as the list said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The batch, named by the event that began it.
+    pub batch: EventId,
+    /// Where it holds.
+    pub scope: Scope,
+    /// Category; none for a person's wish.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub category: Option<Category>,
+    /// Hard or soft, for bounces.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none", default)]
+    pub bounce_type: Option<BounceType>,
+    /// Bounce code.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<BounceCode>,
+    /// Finer reason.
+    pub reason: String,
+    /// Since when it is suppressed, as the list says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub since: Option<Timestamp>,
+}
+
+/// How strong a sign of life is (SPEC 6): 0 opened by a program, 1 opened, 2 clicked, 3 clicked by a person,
+/// 4 replied or replied automatically, 5 bought, logged in or confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct Level(u8);
+
+impl Level {
+    /// Opened by a program: says nothing.
+    pub const MACHINE_OPEN: Level = Level(0);
+    /// Opened.
+    pub const OPEN: Level = Level(1);
+    /// Clicked.
+    pub const CLICK: Level = Level(2);
+    /// Clicked by a person.
+    pub const HUMAN_CLICK: Level = Level(3);
+    /// Replied, by hand or automatically; delivered, as a report shows.
+    pub const REPLY: Level = Level(4);
+    /// Bought, logged in or confirmed.
+    pub const PURCHASE: Level = Level(5);
+}
+
+impl TryFrom<u8> for Level {
+    type Error = String;
+    fn try_from(number: u8) -> Result<Level, String> {
+        match number {
+            0..=5 => Ok(Level(number)),
+            _ => Err(format!("{number} is no level of activity; it takes 0 (machine open) to 5 (purchase, login)")),
+        }
+    }
+}
+
+impl From<Level> for u8 {
+    fn from(level: Level) -> u8 {
+        level.0
+    }
 }
 
 /// All that is on record of one contact, in order of time, then of event id; no event twice.

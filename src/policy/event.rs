@@ -1,11 +1,13 @@
 //! Events: the truth. Everything else, contact records included, is derived from them.
 
-use super::contact::{Fact, FactKind, Response, Scope, SkipReason};
-use crate::classify::Category;
+use super::Limit;
+use super::contact::{Fact, FactKind, Imported, Level, Response, Scope, SkipReason};
+use crate::classify::{BounceCode, BounceType, Category};
 use crate::mail::{Address, ListId, MessageId};
 use crate::report::Campaign;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A globally unique id, ordered by time: 48 bits milliseconds since 1970, 32 bits host, 48 bits counter.
 /// Written as 32 hexadecimal digits.
@@ -140,10 +142,108 @@ pub enum What {
         /// The user id that asked.
         uid: u32,
     },
-    /// A person released the contact.
+    /// The contact was released.
     Reactivate {
         /// Where it holds.
         scope: Scope,
+        /// Why.
+        reason: String,
+        /// The user id that asked; the daemon's own for its timer.
+        uid: u32,
+        /// By the daemon's timer.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        by_timer: bool,
+    },
+    /// An import begins: its id names the batch. What it brought follows as [`What::Imported`].
+    Import {
+        /// The operator's list it goes to; none for suppressions.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        list: Option<OperatorList>,
+        /// Where it comes from: a file's name.
+        source: String,
+        /// How that was written: `plain`, `sendgrid`, ...
+        format: String,
+        /// Why.
+        reason: String,
+        /// The user id that asked.
+        uid: u32,
+    },
+    /// A piece of an import, in order of subject.
+    Imported {
+        /// The batch.
+        batch: EventId,
+        /// The operator's list it goes to; none for suppressions.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        list: Option<OperatorList>,
+        /// What was brought.
+        entries: Vec<ImportedEntry>,
+    },
+    /// A batch was taken back: it counts as if it had never been.
+    Revert {
+        /// The batch.
+        batch: EventId,
+        /// Why.
+        reason: String,
+        /// The user id that asked.
+        uid: u32,
+    },
+    /// An event was undone: it counts as if it had never been.
+    Void {
+        /// The event.
+        target: EventId,
+        /// Why.
+        reason: String,
+        /// The user id that asked.
+        uid: u32,
+    },
+    /// An entry was put on an operator's list.
+    ListAdd {
+        /// Which list.
+        list: OperatorList,
+        /// The entry: an address, a domain, a hash.
+        entry: String,
+        /// Why.
+        reason: String,
+        /// The user id that asked.
+        uid: u32,
+    },
+    /// An entry was taken off an operator's list, whoever put it there.
+    ListRemove {
+        /// Which list.
+        list: OperatorList,
+        /// The entry.
+        entry: String,
+        /// Why.
+        reason: String,
+        /// The user id that asked.
+        uid: u32,
+    },
+    /// A sign of life.
+    Activity {
+        /// How strong.
+        level: Level,
+        /// The campaign it answers.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        campaign: Option<Campaign>,
+    },
+    /// What is known of the contact was set, whole.
+    Attributes {
+        /// By name.
+        attributes: BTreeMap<String, String>,
+        /// The user id that asked.
+        uid: u32,
+    },
+    /// The contact's own message limit was set; none takes it away.
+    Limit {
+        /// The limit.
+        limit: Option<Limit>,
+        /// The user id that asked.
+        uid: u32,
+    },
+    /// A contact was erased. It says not whose it was.
+    Erase {
+        /// Whether a keyed hash stays that blocks the address.
+        kept: bool,
         /// Why.
         reason: String,
         /// The user id that asked.
@@ -156,6 +256,54 @@ pub enum What {
         /// Its first octets, for the person who looks into it.
         excerpt: String,
     },
+}
+
+/// The lists that operators keep (SPEC 6), system-wide both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperatorList {
+    /// Addresses and domains that get no campaign mail.
+    Blocklist,
+    /// People who want no advertising from anybody: addresses, also as hashes.
+    Robinson,
+}
+
+impl OperatorList {
+    /// The word for it in JSON and paths.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OperatorList::Blocklist => "blocklist",
+            OperatorList::Robinson => "robinson",
+        }
+    }
+}
+
+/// One entry of an import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedEntry {
+    /// The address; on the operator's lists also a domain or a hash.
+    pub subject: String,
+    /// Where a suppression holds; system-wide where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub scope: Option<Scope>,
+    /// Category; none for a person's wish.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub category: Option<Category>,
+    /// Hard or soft, for bounces.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none", default)]
+    pub bounce_type: Option<BounceType>,
+    /// Bounce code.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub code: Option<BounceCode>,
+    /// Finer reason; `imported` where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// Since when, as the list says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub since: Option<Timestamp>,
+    /// The words of whoever wrote the list.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
 }
 
 /// The words a response rests on, and who said them. Dropped after `[store] evidence_days`; the response stays.
@@ -192,18 +340,82 @@ pub struct Evidence {
     pub authority_because: Option<String>,
 }
 
+impl What {
+    /// The word for it in status, logs and listings: for a response what the report says.
+    pub fn name(&self) -> &'static str {
+        match self {
+            What::Response { response, .. } => response.kind.as_str(),
+            What::Sent { .. } => "sent",
+            What::Skip { .. } => "skip",
+            What::Suppress { .. } => "suppress",
+            What::Reactivate { .. } => "reactivate",
+            What::Import { .. } => "import",
+            What::Imported { .. } => "imported",
+            What::Revert { .. } => "revert",
+            What::Void { .. } => "void",
+            What::ListAdd { .. } => "list-add",
+            What::ListRemove { .. } => "list-remove",
+            What::Activity { .. } => "activity",
+            What::Attributes { .. } => "attributes",
+            What::Limit { .. } => "limit",
+            What::Erase { .. } => "erase",
+            What::Unreadable { .. } => "unreadable",
+        }
+    }
+}
+
 impl Event {
-    /// The fact that this event adds to its contact's record, if it adds one.
+    /// The facts that this event adds, each with the contact whose record it goes to.
+    pub fn facts(&self) -> Vec<(Address, Fact)> {
+        let fact = |what| Fact { event: self.id, at: self.at, what };
+        match (&self.what, &self.address) {
+            (What::Imported { batch, list: None, entries }, _) => {
+                let imported = |entry: &ImportedEntry| {
+                    let address = Address::parse(&entry.subject).ok()?;
+                    let reason = entry.reason.as_deref().unwrap_or("imported").to_owned();
+                    let what = FactKind::Imported(Box::new(Imported {
+                        batch: *batch,
+                        scope: entry.scope.clone().unwrap_or(Scope::System),
+                        category: entry.category,
+                        bounce_type: entry.bounce_type,
+                        code: entry.code,
+                        reason,
+                        since: entry.since,
+                    }));
+                    Some((address, fact(what)))
+                };
+                entries.iter().filter_map(imported).collect()
+            }
+            (_, Some(address)) => self.fact_kind().map(|what| (address.clone(), fact(what))).into_iter().collect(),
+            (_, None) => Vec::new(),
+        }
+    }
+
+    /// The fact about the one contact the event names, if it adds one.
     pub fn fact(&self) -> Option<Fact> {
-        let what = match &self.what {
+        self.fact_kind().map(|what| Fact { event: self.id, at: self.at, what })
+    }
+
+    fn fact_kind(&self) -> Option<FactKind> {
+        Some(match &self.what {
             What::Response { response, .. } => FactKind::Response(response.clone()),
             What::Sent { campaign, list, .. } => FactKind::Sent { campaign: campaign.clone(), list: list.clone() },
             What::Suppress { scope, reason, .. } => FactKind::Suppress { scope: scope.clone(), reason: reason.clone() },
-            What::Reactivate { scope, reason, .. } => {
-                FactKind::Reactivate { scope: scope.clone(), reason: reason.clone() }
+            What::Reactivate { scope, reason, by_timer, .. } => {
+                FactKind::Reactivate { scope: scope.clone(), reason: reason.clone(), by_timer: *by_timer }
             }
-            What::Skip { .. } | What::Unreadable { .. } => return None,
-        };
-        Some(Fact { event: self.id, at: self.at, what })
+            What::Activity { level, campaign } => FactKind::Activity { level: *level, campaign: campaign.clone() },
+            What::Attributes { attributes, .. } => FactKind::Attributes(attributes.clone()),
+            What::Limit { limit, .. } => FactKind::Limit(*limit),
+            What::Skip { .. }
+            | What::Import { .. }
+            | What::Imported { .. }
+            | What::Revert { .. }
+            | What::Void { .. }
+            | What::ListAdd { .. }
+            | What::ListRemove { .. }
+            | What::Erase { .. }
+            | What::Unreadable { .. } => return None,
+        })
     }
 }

@@ -94,7 +94,11 @@ pub fn fold(contact: &Contact, policy: &Policy, now: Timestamp) -> ContactState 
                 released = place + 1;
             }
             FactKind::Reactivate { scope, .. } => suppressions.retain(|suppression| suppression.scope != *scope),
-            FactKind::Sent { .. } => {}
+            FactKind::Sent { .. }
+            | FactKind::Imported(_)
+            | FactKind::Activity { .. }
+            | FactKind::Attributes(_)
+            | FactKind::Limit(_) => {}
         }
     }
     let mut soft_streak = 0;
@@ -256,7 +260,7 @@ fn streak<'a>(facts: &'a [Fact], policy: &Policy, now: Timestamp) -> Vec<(&'a Fa
     row.into_iter()
         .filter_map(|place| match &facts[place].what {
             FactKind::Response(response) => Some((&facts[place], response.as_ref())),
-            FactKind::Sent { .. } | FactKind::Suppress { .. } | FactKind::Reactivate { .. } => None,
+            _ => None,
         })
         .collect()
 }
@@ -273,7 +277,7 @@ impl<'a> SendOut<'a> {
         let campaign = match &fact.what {
             FactKind::Response(response) => &response.campaign,
             FactKind::Sent { campaign, .. } => campaign,
-            FactKind::Suppress { .. } | FactKind::Reactivate { .. } => return None,
+            _ => return None,
         };
         let day = || SendOut::Day(sent_at(fact).unwrap_or(fact.at).as_second().div_euclid(86_400));
         Some(campaign.as_ref().map_or_else(day, SendOut::Named))
@@ -285,7 +289,7 @@ fn sent_at(fact: &Fact) -> Option<Timestamp> {
     match &fact.what {
         FactKind::Response(response) => response.sent_at.map(|sent| sent.min(fact.at)),
         FactKind::Sent { .. } => Some(fact.at),
-        FactKind::Suppress { .. } | FactKind::Reactivate { .. } => None,
+        _ => None,
     }
 }
 
@@ -318,7 +322,7 @@ fn outcome(places: impl Iterator<Item = usize>, facts: &[Fact], policy: &Policy,
                 told = [told, sent_at(fact)].into_iter().flatten().min();
             }
             FactKind::Sent { .. } => let_out = let_out.or(Some(fact.at)),
-            FactKind::Suppress { .. } | FactKind::Reactivate { .. } => continue,
+            _ => continue,
         }
         first = first.or(Some(place));
     }

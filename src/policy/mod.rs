@@ -3,9 +3,11 @@
 pub mod contact;
 pub mod event;
 pub mod fold;
+pub mod limit;
 pub mod profile;
 
-pub use contact::{Authority, Contact, Fact, Response, Scope, SkipReason};
-pub use event::{ContentKey, Event, EventId, Evidence, What};
+pub use contact::{Authority, Contact, Fact, Imported, Level, Response, Scope, SkipReason};
+pub use event::{ContentKey, Event, EventId, Evidence, ImportedEntry, OperatorList, What};
 pub use fold::{ContactState, State, Suppression, fold};
+pub use limit::Limit;
 pub use profile::{Policy, Profile};

@@ -43,6 +43,22 @@ pub enum Kind {
     Other,
 }
 
+impl Kind {
+    /// The word for it in JSON and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Bounce => "bounce",
+            Kind::Delayed => "delayed",
+            Kind::Delivered => "delivered",
+            Kind::Complaint => "complaint",
+            Kind::NotSpam => "not-spam",
+            Kind::OptOut => "opt-out",
+            Kind::Autoreply => "autoreply",
+            Kind::Other => "other",
+        }
+    }
+}
+
 /// `Action` of a per-recipient group (RFC 3464 §2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -11,7 +11,7 @@ use super::on_record::{Fingerprint, OnRecord};
 use super::schema::{Engine, Meta, read_number};
 use super::{NewEvent, Recorded, StoreError};
 use crate::mail::Address;
-use crate::policy::{Event, EventId};
+use crate::policy::{Event, EventId, What};
 use jiff::Timestamp;
 use sled::Tree;
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,6 +153,13 @@ impl<'a> ContactChanges<'a> {
     /// [`StoreError`] when the tree cannot be read.
     pub fn add(&mut self, stored: &StoredEvent) -> Result<(), StoreError> {
         let StoredEvent { event, content_key } = stored;
+        if let What::Imported { .. } = event.what {
+            let mut facts = event.facts().into_iter();
+            return facts.try_for_each(|(address, fact)| {
+                let key = contacts::event_key(Some(&address), event.id);
+                self.put(Some(&address), key, fact::encode(event.id, event.at, Some(&fact.what)))
+            });
+        }
         let address = event.address.as_ref();
         let fact = event.fact();
         let key = match (content_key, &fact, address) {
@@ -164,7 +171,10 @@ impl<'a> ContactChanges<'a> {
             }
             (None, None, None) => return Ok(()),
         };
-        let entry = fact::encode(event.id, event.at, fact.as_ref().map(|fact| &fact.what));
+        self.put(address, key, fact::encode(event.id, event.at, fact.as_ref().map(|fact| &fact.what)))
+    }
+
+    fn put(&mut self, address: Option<&Address>, key: Vec<u8>, entry: Vec<u8>) -> Result<(), StoreError> {
         let head = Head::read(&entry).expect("encode writes a head");
         if let Some(address) = address {
             if !self.has_record(address)? {

@@ -11,9 +11,10 @@
 use crate::classify::{BounceCode, BounceType, Category, Class, Fault};
 use crate::mail::ListId;
 use crate::policy::contact::FactKind;
-use crate::policy::{Authority, EventId, Fact, Response, Scope};
+use crate::policy::{Authority, EventId, Fact, Imported, Level, Limit, Response, Scope};
 use crate::report::{Campaign, Kind};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 const VERSION: u8 = 1;
 const MAY_SUPPRESS: u8 = 1;
@@ -59,8 +60,12 @@ pub fn may_suppress(fact: &FactKind) -> bool {
             Kind::Bounce | Kind::Complaint | Kind::OptOut => true,
             Kind::Delayed | Kind::Delivered | Kind::NotSpam | Kind::Autoreply | Kind::Other => false,
         },
-        FactKind::Suppress { .. } => true,
-        FactKind::Sent { .. } | FactKind::Reactivate { .. } => false,
+        FactKind::Suppress { .. } | FactKind::Imported(_) => true,
+        // A limit keeps mail from the contact, too: whoever screens must read the record.
+        FactKind::Limit(limit) => limit.is_some(),
+        FactKind::Sent { .. } | FactKind::Reactivate { .. } | FactKind::Activity { .. } | FactKind::Attributes(_) => {
+            false
+        }
     }
 }
 
@@ -68,7 +73,13 @@ pub fn may_suppress(fact: &FactKind) -> bool {
 pub fn encode(event: EventId, at: Timestamp, fact: Option<&FactKind>) -> Vec<u8> {
     let unverified = |fact: &&FactKind| match fact {
         FactKind::Response(response) => response.authority == Authority::Unverified,
-        FactKind::Sent { .. } | FactKind::Suppress { .. } | FactKind::Reactivate { .. } => false,
+        FactKind::Sent { .. }
+        | FactKind::Suppress { .. }
+        | FactKind::Reactivate { .. }
+        | FactKind::Imported(_)
+        | FactKind::Activity { .. }
+        | FactKind::Attributes(_)
+        | FactKind::Limit(_) => false,
     };
     let flags = fact.filter(|fact| may_suppress(fact)).map_or(0, |_| MAY_SUPPRESS)
         | fact.filter(unverified).map_or(0, |_| UNVERIFIED);
@@ -90,9 +101,30 @@ pub fn encode(event: EventId, at: Timestamp, fact: Option<&FactKind>) -> Vec<u8>
             entry.push(3);
             put_scope(&mut entry, scope, reason);
         }
-        Some(FactKind::Reactivate { scope, reason }) => {
-            entry.push(4);
+        Some(FactKind::Reactivate { scope, reason, by_timer }) => {
+            entry.push(if *by_timer { 5 } else { 4 });
             put_scope(&mut entry, scope, reason);
+        }
+        Some(FactKind::Imported(imported)) => {
+            entry.push(6);
+            put_imported(&mut entry, imported);
+        }
+        Some(FactKind::Activity { level, campaign }) => {
+            entry.extend([7, u8::from(*level)]);
+            put_text(&mut entry, campaign.as_ref().map(|campaign| campaign.0.as_str()));
+        }
+        Some(FactKind::Attributes(attributes)) => {
+            entry.push(8);
+            for (name, value) in attributes {
+                put_text(&mut entry, Some(name));
+                put_text(&mut entry, Some(value));
+            }
+        }
+        Some(FactKind::Limit(limit)) => {
+            entry.push(9);
+            let Limit { messages, window_secs } = limit.unwrap_or(Limit { messages: u32::MAX, window_secs: 0 });
+            entry.extend(messages.to_be_bytes());
+            entry.extend(window_secs.to_be_bytes());
         }
     }
     entry
@@ -132,19 +164,34 @@ fn put_response(entry: &mut Vec<u8>, response: &Response) {
     entry.push(category.map_or(0, Numbered::number));
     entry.push(bounce_type.map_or(0, Numbered::number));
     entry.push(fault.map_or(0, Numbered::number));
-    match code {
-        None => entry.push(0),
-        Some(BounceCode { class, subject, detail }) => {
-            entry.push(*class);
-            entry.extend(subject.to_be_bytes());
-            entry.extend(detail.to_be_bytes());
-        }
-    }
+    put_code(entry, *code);
     put_text(entry, reason.as_deref());
     put_text(entry, campaign.as_ref().map(|campaign| campaign.0.as_str()));
     put_text(entry, list.as_ref().map(|list| list.0.as_str()));
     entry.push(u8::from(sent_at.is_some()));
     sent_at.iter().for_each(|sent_at| put_time(entry, *sent_at));
+}
+
+fn put_imported(entry: &mut Vec<u8>, imported: &Imported) {
+    let Imported { batch, scope, category, bounce_type, code, reason, since } = imported;
+    entry.extend(batch.0.to_be_bytes());
+    entry.push(category.map_or(0, Numbered::number));
+    entry.push(bounce_type.map_or(0, Numbered::number));
+    put_code(entry, *code);
+    put_scope(entry, scope, reason);
+    entry.push(u8::from(since.is_some()));
+    since.iter().for_each(|since| put_time(entry, *since));
+}
+
+fn put_code(entry: &mut Vec<u8>, code: Option<BounceCode>) {
+    match code {
+        None => entry.push(0),
+        Some(BounceCode { class, subject, detail }) => {
+            entry.push(class);
+            entry.extend(subject.to_be_bytes());
+            entry.extend(detail.to_be_bytes());
+        }
+    }
 }
 
 fn put_scope(entry: &mut Vec<u8>, scope: &Scope, reason: &str) {
@@ -204,9 +251,42 @@ impl Reader<'_> {
             1 => self.response().map(|response| FactKind::Response(Box::new(response))),
             2 => Some(FactKind::Sent { campaign: self.text()?.map(Campaign), list: self.text()?.map(ListId) }),
             3 => Some(FactKind::Suppress { scope: self.scope()?, reason: self.text()?? }),
-            4 => Some(FactKind::Reactivate { scope: self.scope()?, reason: self.text()?? }),
+            number @ (4 | 5) => {
+                Some(FactKind::Reactivate { scope: self.scope()?, reason: self.text()??, by_timer: number == 5 })
+            }
+            6 => self.imported().map(|imported| FactKind::Imported(Box::new(imported))),
+            7 => Some(FactKind::Activity {
+                level: Level::try_from(self.octet()?).ok()?,
+                campaign: self.text()?.map(Campaign),
+            }),
+            8 => {
+                let mut attributes = BTreeMap::new();
+                while !self.0.is_empty() {
+                    attributes.insert(self.text()??, self.text()??);
+                }
+                Some(FactKind::Attributes(attributes))
+            }
+            9 => {
+                let (messages, window_secs) = (u32::from_be_bytes(self.octets()?), u32::from_be_bytes(self.octets()?));
+                Some(FactKind::Limit((window_secs > 0).then_some(Limit { messages, window_secs })))
+            }
             _ => None,
         }
+    }
+
+    fn imported(&mut self) -> Option<Imported> {
+        Some(Imported {
+            batch: EventId(u128::from_be_bytes(self.octets()?)),
+            category: self.numbered()?,
+            bounce_type: self.numbered()?,
+            code: self.code()?,
+            scope: self.scope()?,
+            reason: self.text()??,
+            since: match self.octet()? {
+                0 => None,
+                _ => Some(self.time()?),
+            },
+        })
     }
 
     fn scope(&mut self) -> Option<Scope> {
@@ -316,7 +396,20 @@ mod tests {
             FactKind::Response(Box::new(empty)),
             FactKind::Sent { campaign: Some(Campaign("ü".to_owned())), list: None },
             FactKind::Suppress { scope: Scope::System, reason: String::new() },
-            FactKind::Reactivate { scope: list, reason: "asked to".to_owned() },
+            FactKind::Reactivate { scope: list.clone(), reason: "asked to".to_owned(), by_timer: false },
+            FactKind::Reactivate { scope: Scope::System, reason: "14 days".to_owned(), by_timer: true },
+            FactKind::Imported(Box::new(Imported {
+                batch: EventId(9),
+                scope: list,
+                category: Some(Category::Rejected),
+                bounce_type: Some(BounceType::Hard),
+                code: Some(BounceCode { class: 5, subject: 1, detail: 1 }),
+                reason: "hard-bounce".to_owned(),
+                since: Some(Timestamp::UNIX_EPOCH),
+            })),
+            FactKind::Activity { level: Level::CLICK, campaign: Some(Campaign("spring".to_owned())) },
+            FactKind::Limit(Some(Limit { messages: 3, window_secs: 86_400 })),
+            FactKind::Limit(None),
         ]
     }
 
@@ -368,7 +461,7 @@ mod tests {
             (response(Kind::OptOut, Authority::Matched), (true, false)),
             (response(Kind::Autoreply, Authority::Local), (false, false)),
             (FactKind::Suppress { scope: Scope::System, reason: String::new() }, (true, false)),
-            (FactKind::Reactivate { scope: Scope::System, reason: String::new() }, (false, false)),
+            (FactKind::Reactivate { scope: Scope::System, reason: String::new(), by_timer: false }, (false, false)),
             (FactKind::Sent { campaign: None, list: None }, (false, false)),
         ] {
             assert_eq!(flags(&what), want, "{what:?}");

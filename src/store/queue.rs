@@ -230,7 +230,17 @@ fn weight(event: &NewEvent) -> usize {
         What::Unreadable { problem, excerpt } => problem.len() + excerpt.len(),
         What::Skip { forward_path, .. } => forward_path.as_ref().map_or(0, String::len),
         What::Suppress { reason, .. } | What::Reactivate { reason, .. } => reason.len(),
-        What::Sent { .. } => 0,
+        What::Imported { entries, .. } => entries.len() * 200,
+        What::Attributes { attributes, .. } => attributes.iter().map(|(name, value)| name.len() + value.len()).sum(),
+        What::Sent { .. }
+        | What::Import { .. }
+        | What::Revert { .. }
+        | What::Void { .. }
+        | What::ListAdd { .. }
+        | What::ListRemove { .. }
+        | What::Activity { .. }
+        | What::Limit { .. }
+        | What::Erase { .. } => 0,
     };
     512 + text
 }

@@ -217,7 +217,20 @@ fn drop_words(event: &mut Event) -> bool {
             had
         }
         What::Unreadable { excerpt, .. } => !std::mem::take(excerpt).is_empty(),
-        What::Sent { .. } | What::Skip { .. } | What::Suppress { .. } | What::Reactivate { .. } => false,
+        What::Imported { entries, .. } => entries.iter_mut().filter_map(|entry| entry.note.take()).count() > 0,
+        What::Sent { .. }
+        | What::Skip { .. }
+        | What::Suppress { .. }
+        | What::Reactivate { .. }
+        | What::Import { .. }
+        | What::Revert { .. }
+        | What::Void { .. }
+        | What::ListAdd { .. }
+        | What::ListRemove { .. }
+        | What::Activity { .. }
+        | What::Attributes { .. }
+        | What::Limit { .. }
+        | What::Erase { .. } => false,
     }
 }
 

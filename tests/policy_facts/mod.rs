@@ -60,7 +60,7 @@ pub fn response(day: i64, response: Response) -> Dated {
 pub fn change(dated: &mut Dated, how: impl FnOnce(&mut Response)) {
     match &mut dated.what {
         FactKind::Response(response) => how(response),
-        FactKind::Sent { .. } | FactKind::Suppress { .. } | FactKind::Reactivate { .. } => panic!("no response"),
+        _ => panic!("no response"),
     }
 }
 
@@ -137,5 +137,5 @@ pub fn suppress(day: i64, scope: Scope) -> Dated {
 }
 
 pub fn reactivate(day: i64, scope: Scope) -> Dated {
-    Dated { at: day_of(day), what: FactKind::Reactivate { scope, reason: "wrote back".into() } }
+    Dated { at: day_of(day), what: FactKind::Reactivate { scope, reason: "wrote back".into(), by_timer: false } }
 }
