@@ -186,6 +186,30 @@ pub fn days(ledger: &Tree) -> Result<BTreeSet<u32>, StoreError> {
     Ok(days)
 }
 
+/// Tells of every send since a time, in no order.
+///
+/// # Errors
+/// [`StoreError`] when the tree cannot be read.
+pub fn since(ledger: &Tree, since: Timestamp, told: &mut dyn FnMut(Recipient, Timestamp)) -> Result<(), StoreError> {
+    let mut at = Timestamp::UNIX_EPOCH;
+    for entry in ledger.range(day_of(since).to_be_bytes()..) {
+        let (key, value) = entry?;
+        match (key.len(), key.last_chunk()) {
+            // The recipients that do not stand in a record follow it.
+            (28, Some(recipient)) if at >= since => told(u64::from_be_bytes(*recipient), at),
+            (28, _) => {}
+            _ => {
+                let Ok(record) = SendRecord::decode(&value) else { continue };
+                at = record.at;
+                if at >= since {
+                    record.recipients.iter().for_each(|recipient| told(*recipient, at));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Sends of one batch, by message and day.
 pub type Sends = BTreeMap<(MessageKey, u32), SendRecord>;
 

@@ -10,12 +10,17 @@
 
 mod batch;
 pub mod contacts;
+pub mod erase;
 pub mod events;
 pub mod fact;
+pub mod imports;
+mod keyed;
 pub mod ledger;
+pub mod lists;
 mod on_record;
 mod queue;
 pub mod schema;
+pub mod screened;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -272,6 +277,19 @@ impl Store {
         let reading = self.inner.shared.read();
         let written = ledger::find(&reading.engine()?.ledger, days.into_iter().rev(), message, recipient)?;
         Ok(written.filter(|written| written.recipient || pending.is_none()).or(pending))
+    }
+
+    /// The key by which the ledger knows a recipient.
+    pub fn recipient_key(address: &Address) -> u64 {
+        ledger::recipient_key(address)
+    }
+
+    /// Tells of every send since a time that the ledger remembers, in no order: recipient and time. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the ledger cannot be read.
+    pub fn sends_since(&self, since: Timestamp, told: &mut dyn FnMut(u64, Timestamp)) -> Result<(), StoreError> {
+        ledger::since(&self.inner.shared.read().engine()?.ledger, since, told)
     }
 
     /// Whether anything that may suppress is on record of the contact. In memory; false is certain, true

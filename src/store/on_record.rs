@@ -3,9 +3,10 @@
 //!
 //! It holds 64-bit hashes. An address that shares one with another only costs a look at its record.
 
+use super::keyed::AddressKey;
 use crate::mail::Address;
 use std::collections::HashSet;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{PoisonError, RwLock};
 
 /// So many locks share the contacts; a power of two.
@@ -13,8 +14,7 @@ const SHARDS: usize = 64;
 
 /// The set.
 pub struct OnRecord {
-    // Keyed anew in every process, so that nobody can choose addresses that collide.
-    hash: RandomState,
+    key: AddressKey,
     shards: [RwLock<Shard>; SHARDS],
 }
 
@@ -40,21 +40,20 @@ impl Hasher for AsIs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u64);
 
-impl Default for OnRecord {
-    fn default() -> OnRecord {
-        OnRecord { hash: RandomState::new(), shards: std::array::from_fn(|_| RwLock::default()) }
-    }
-}
-
 impl OnRecord {
+    /// An empty set.
+    pub fn new(key: AddressKey) -> OnRecord {
+        OnRecord { key, shards: std::array::from_fn(|_| RwLock::default()) }
+    }
+
     /// An empty set whose fingerprints are those of this one.
     pub fn another(&self) -> OnRecord {
-        OnRecord { hash: self.hash.clone(), ..OnRecord::default() }
+        OnRecord::new(self.key.clone())
     }
 
     /// The fingerprint of an address.
     pub fn fingerprint(&self, address: &str) -> Fingerprint {
-        Fingerprint(self.hash.hash_one(address))
+        Fingerprint(self.key.hash(address).short())
     }
 
     // hashbrown takes the lowest and the highest bits; these are from the middle.
@@ -91,7 +90,7 @@ mod tests {
     #[test]
     fn a_contact_is_on_record_once_put_in_and_gone_once_replaced() {
         let address = |number: usize| Address::parse(&format!("c{number}@example.org")).unwrap();
-        let set = OnRecord::default();
+        let set = OnRecord::new(AddressKey::new(&[7; 16]));
         for number in 0..1000 {
             assert!(!set.contains(&address(number)));
             set.insert(set.fingerprint(address(number).as_str()));

@@ -22,7 +22,7 @@ use nix::sys::statvfs::{FsFlags, fstatvfs};
 use sled::transaction::{TransactionError, TransactionalTree};
 use sled::{Db, IVec, Transactional, Tree};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -59,6 +59,8 @@ pub enum Meta {
     Generation,
     /// Events below this id have lost their words, u128.
     Expired,
+    /// What addresses are hashed with, 16 octets.
+    AddressKey,
 }
 
 impl Meta {
@@ -70,6 +72,7 @@ impl Meta {
             Meta::Counters => b"counters",
             Meta::Generation => b"generation",
             Meta::Expired => b"expired",
+            Meta::AddressKey => b"address_key",
         }
     }
 }
@@ -172,6 +175,7 @@ impl Engine {
                 let mut first = sled::Batch::default();
                 first.insert(Meta::Host.key(), &random_host().to_be_bytes());
                 first.insert(Meta::Generation.key(), &1_u32.to_be_bytes());
+                first.insert(Meta::AddressKey.key(), &random_key().map_err(unwritable)?);
                 first.insert(Meta::Schema.key(), &SCHEMA.to_be_bytes());
                 meta.apply_batch(first)?;
             }
@@ -317,6 +321,12 @@ fn open_db(settings: &Settings) -> Result<Db, StoreError> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+fn random_key() -> io::Result<[u8; 16]> {
+    let mut key = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut key)?;
+    Ok(key)
 }
 
 fn random_host() -> u32 {

@@ -1,5 +1,6 @@
 //! What the store's handles and the writer share: the trees, the queue, and what is kept in memory.
 
+use super::keyed::AddressKey;
 use super::ledger::{MessageKey, Recipient, SendRecord};
 use super::on_record::OnRecord;
 use super::queue::{Queue, Reply, Work};
@@ -62,13 +63,13 @@ impl Reading<'_> {
 
 impl Shared {
     /// Nothing yet.
-    pub fn new(settings: &Settings) -> Shared {
+    pub fn new(settings: &Settings, key: AddressKey) -> Shared {
         Shared {
             settings: settings.clone(),
             state: RwLock::new(State::Closed),
             queue: Mutex::default(),
             wake: Condvar::new(),
-            on_record: OnRecord::default(),
+            on_record: OnRecord::new(key),
             recorded: watch::Sender::new(EventId(0)),
             events: AtomicU64::new(0),
             contacts: AtomicU64::new(0),

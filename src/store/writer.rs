@@ -5,6 +5,7 @@
 //! does not go on after a failed one; until then they still answer reads.
 
 use super::batch::{Batch, Counters, Prepared, Sequence};
+use super::keyed::AddressKey;
 use super::ledger::{self, Sends};
 use super::queue::{Reply, Work};
 use super::schema::{Engine, Lock, Sync};
@@ -37,7 +38,7 @@ impl Inner {
         engine.sync(&sync)?;
         let counters = Counters::read(&engine.meta)?;
         let sequence = Sequence::open(&engine.meta, counters)?;
-        let shared = Arc::new(Shared::new(settings));
+        let shared = Arc::new(Shared::new(settings, AddressKey::read(&engine.meta)?));
         let mut writer = Writer {
             shared: shared.clone(),
             sync,
