@@ -36,6 +36,7 @@
 
 pub mod admin;
 pub mod authority;
+pub mod bulk;
 pub mod classify;
 pub mod ctl;
 pub mod inbound;

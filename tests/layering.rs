@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 /// Each module with all it may know. `ops::event`, where log lines and counters are made, is open to
 /// everything that does I/O.
-const MAY_KNOW: [(&str, &[&str]); 12] = [
+const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("mail", &[]),
     ("report", &["mail"]),
     ("classify", &["mail", "report"]),
     ("policy", &["mail", "report", "classify"]),
+    ("bulk", &["mail", "report", "classify", "policy"]),
     ("store", &["mail", "report", "classify", "policy", "ops::event"]),
     ("milter", &["mail", "ops::event"]),
     ("authority", &["mail", "report", "classify", "policy", "store", "ops::event"]),
