@@ -171,8 +171,8 @@ fn column(name: &str) -> Option<(Column, u8)> {
     Some((column, 1))
 }
 
-/// A name without case, blanks, `_` and `-`.
-fn plain(name: &str) -> String {
+/// A name or word without case, blanks, `_` and `-`.
+pub(super) fn plain(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, ' ' | '_' | '-')).flat_map(char::to_lowercase).collect()
 }
 
@@ -261,7 +261,7 @@ fn mark(name: &str) -> u32 {
 /// What the first line of a list tells.
 pub(super) enum First {
     /// A header, and what separates its names.
-    Header { format: Format, delimiter: u8, places: Places },
+    Header { format: Format, delimiter: u8, places: Box<Places> },
     /// An entry already.
     Entry { format: Format, delimiter: u8 },
     /// Neither: why.
@@ -291,7 +291,7 @@ pub(super) fn first(line: &str, format: Option<Format>) -> First {
         let places = Places::find(names.iter().copied());
         if places.has(Column::Address) {
             let format = format.unwrap_or_else(|| places.format(&names));
-            return First::Header { format, delimiter, places };
+            return First::Header { format, delimiter, places: Box::new(places) };
         }
         if let [address, reason] = names[..]
             && address.contains('@')

@@ -12,7 +12,8 @@
 //!
 //! No rule judges the words; an enhanced status code among them is taken.
 
-use super::format::{Column, Format};
+use super::CATEGORIES;
+use super::format::{Column, Format, plain};
 use super::when;
 use crate::classify::{BounceCode, BounceType, Category, code, status};
 use crate::mail::ListId;
@@ -187,7 +188,7 @@ fn read_ours<'a>(get: impl Fn(Column) -> &'a str) -> Result<Option<Said>, String
     Ok(Some(Said {
         bounce_type: bounce_type.or(said.bounce_type),
         reason: if word { Some(reason.to_owned()) } else { said.reason },
-        note: note(words.unwrap_or(if is_word(reason) { "" } else { reason })),
+        note: note(words.unwrap_or(if is_word(reason) || self::verdict(reason).is_some() { "" } else { reason })),
         since: read_since(since)?,
         list: read_list(get(Column::List))?,
         ..said
@@ -251,16 +252,6 @@ fn read_category(word: &str) -> Option<Category> {
     CATEGORIES.into_iter().find(|category| word.eq_ignore_ascii_case(category.as_str()))
 }
 
-const CATEGORIES: [Category; 7] = [
-    Category::Failed,
-    Category::Invalid,
-    Category::Complaint,
-    Category::Rejected,
-    Category::Transient,
-    Category::Unknown,
-    Category::Blocked,
-];
-
 fn categories() -> String {
     CATEGORIES.map(Category::as_str).join(", ")
 }
@@ -309,9 +300,4 @@ fn is_word(text: &str) -> bool {
 fn wrong(column: &str, value: &str, wanted: &str) -> String {
     let value = value.get(..value.floor_char_boundary(80)).unwrap_or_default().escape_debug();
     format!("{column}: \"{value}\" cannot be used; write {}", wanted.trim_start_matches("write "))
-}
-
-/// A word without case and what separates its pieces.
-fn plain(word: &str) -> String {
-    word.chars().filter(|c| !matches!(c, ' ' | '_' | '-')).flat_map(char::to_lowercase).collect()
 }

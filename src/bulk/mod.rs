@@ -8,6 +8,7 @@
 pub mod format;
 mod lines;
 mod meaning;
+mod packed;
 pub mod read;
 mod record;
 pub mod sort;
@@ -22,6 +23,17 @@ pub use subject::{Digest, HashKind, HashedAddress, Subject, SubjectError, digest
 use crate::classify::{BounceCode, BounceType, Category};
 use crate::mail::ListId;
 use jiff::Timestamp;
+
+/// Every category, in the order of its declaration.
+const CATEGORIES: [Category; 7] = [
+    Category::Failed,
+    Category::Invalid,
+    Category::Complaint,
+    Category::Rejected,
+    Category::Transient,
+    Category::Unknown,
+    Category::Blocked,
+];
 
 /// One entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -132,7 +132,7 @@ impl<R: BufRead> Reader<R> {
             }
             match format::first(text, self.format) {
                 First::Header { format, delimiter, places } => {
-                    (self.format, self.delimiter, self.places) = (Some(format), delimiter, places);
+                    (self.format, self.delimiter, self.places) = (Some(format), delimiter, *places);
                     self.progress = Progress::Reading;
                 }
                 First::Entry { format, delimiter } => {
@@ -273,7 +273,7 @@ fn plain(line: &str) -> Result<Read, String> {
     // A local part may hold the sign; behind a blank it can only begin a comment.
     if let Some(comment) = text.find([' ', '\t']).and_then(|blank| text[blank..].find('#').map(|sign| blank + sign))
         && text[..comment].ends_with([' ', '\t'])
-        && !text[comment..].contains('@')
+        && (text[..comment].contains('@') || !text[comment..].contains('@'))
     {
         text = &text[..comment];
     }

@@ -53,7 +53,7 @@ fn check(list: &str, format: Format, want: &[&str]) {
 fn a_plain_list_has_an_address_a_line() {
     check(
         "# our old list\n\njoe@example.org\nAnn <Ann@Example.ORG>,\n  bob@example.org ;  \n\"eve@example.org\"\n\
-         max@example.org # asked by phone\nc#@example.org\n\"Doe, John\" <jd@example.org>\nnobody\na@b.org, c@d.org\n\
+         max@example.org # asked by ann@example.org\nc#@example.org\n\"Doe, John #1\" <jd@example.org>\nnobody\na@b.org, c@d.org\n\
          example.com\nd41d8cd98f00b204e9800998ecf8427e\nlast@example.org",
         Format::Plain,
         &[
