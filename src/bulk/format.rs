@@ -1,11 +1,13 @@
 //! Which forms lists come in, and how a form is told from the first line.
 
 use super::record::Fields;
+use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// The form of a list. What each one's rows mean is told in the table of `meaning`; facts from the providers'
-/// own documentation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The form of a list. Columns may be separated by `,`, `;` or a tab, and their names are compared without case,
+/// blanks, `_` and `-`. Where a first line alone cannot tell two forms apart, the caller names the one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Format {
     /// One subject a line; blank lines and what stands behind `#` are passed over, `Name <joe@example.org>` is read.
     Plain,
@@ -105,6 +107,19 @@ impl FromStr for Format {
             let words: Vec<&str> = Format::ALL.iter().map(|format| format.as_str()).collect();
             format!("\"{text}\" is no format of a list; it is one of {}", words.join(", "))
         })
+    }
+}
+
+impl TryFrom<String> for Format {
+    type Error = String;
+    fn try_from(text: String) -> Result<Format, String> {
+        text.parse()
+    }
+}
+
+impl From<Format> for String {
+    fn from(format: Format) -> String {
+        format.as_str().to_owned()
     }
 }
 
