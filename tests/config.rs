@@ -4,7 +4,7 @@ use backstop::inbound::Recognised;
 use backstop::milter::ListenAddress;
 use backstop::ops::config::{Config, KEYS, LogAddresses};
 use backstop::outbound::{Mode, OnError, OtherMail, SkipAction};
-use backstop::policy::Profile;
+use backstop::policy::{Limit, Profile};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -123,6 +123,10 @@ campaign_headers = ["X-Mailing"]
 campaign_senders = ["News@Example.com", "@News.example.com"]
 local_mailers = ["mbox"]
 ledger = false
+check_domains = true
+[dns]
+servers = ["127.0.0.1", "::1", "[::1]", "192.0.2.53:5353", "[2001:db8::1]:54"]
+timeout_secs = 21
 [authority]
 accept_unverified = true
 [policy]
@@ -133,6 +137,12 @@ directory = "/tmp/rules.d"
 [log]
 addresses = "hashed"
 hash_key_file = "/tmp/key"
+[[limits.rule]]
+messages = 9
+window = "1d"
+[[limits.rule]]
+window = "90m"
+messages = 1
 "#,
     )
     .expect("all of it is valid");
@@ -167,6 +177,12 @@ hash_key_file = "/tmp/key"
     assert_eq!(out.campaign_headers.names, ["X-Mailing"]);
     assert_eq!(out.campaign_senders, ["news@example.com", "@news.example.com"]);
     assert_eq!((out.local_mailers.as_slice(), out.ledger), (["mbox".to_owned()].as_slice(), false));
+    assert!(out.check_domains);
+    let servers: Vec<_> = config.dns.servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["127.0.0.1:53", "[::1]:53", "[::1]:53", "192.0.2.53:5353", "[2001:db8::1]:54"]);
+    assert_eq!(config.dns.timeout, Duration::from_secs(21));
+    let limits = [Limit { messages: 9, window_secs: 86_400 }, Limit { messages: 1, window_secs: 5400 }];
+    assert_eq!(config.limits, limits);
     let policy = &config.policy;
     assert_eq!((policy.profile, policy.accept_unverified), (Profile::Literal, true));
     assert_eq!(policy.settle, Duration::from_secs(20 * 86_400));
@@ -242,9 +258,47 @@ fn what_cannot_be_used_is_answered_with_file_line_key_and_what_would_do() {
             "[policy]\nprofile = \"strict\"",
             "2: policy.profile: \"strict\" cannot be used; it takes \"standard\" or \"literal\"",
         ),
+        (
+            "[dns]\nservers = [\n  \"127.0.0.1\",\n  \"ns.example.com\",\n]",
+            "4: dns.servers: \"ns.example.com\" is no address; write it as 192.0.2.53, 127.0.0.1:5353 or [::1]:53",
+        ),
+        (
+            "[dns]\nservers = [\"127.0.0.1:0\"]",
+            "2: dns.servers: \"127.0.0.1:0\" is no address; write it as 192.0.2.53, 127.0.0.1:5353 or [::1]:53",
+        ),
+        ("[limits]\nrule = 9", "2: limits.rule: takes an array of tables, not an integer"),
+        ("[limits]\nrule = [\n  9,\n]", "3: limits.rule: takes an array of tables, not an integer"),
+        (
+            "[[limits.rule]]\nmessages = 9\nper = \"1d\"",
+            "3: limits.rule.per: unknown key; it takes messages and window",
+        ),
+        (
+            "[[limits.rule]]\nmessages = 0\nwindow = \"1d\"",
+            "2: limits.rule.messages: 0 cannot be used; it takes a whole number of messages from 1 to 100000",
+        ),
+        (
+            "[limits]\nrule = [\n  { messages = 9, window = \"1d\" },\n  { messages = 9, window = \"1y\" },\n]",
+            "4: limits.rule.window: \"1y\" is no window; write it as 30m, 12h, 1d or 4w",
+        ),
+        (
+            "[[limits.rule]]\nmessages = 9\nwindow = \"53w\"",
+            "3: limits.rule.window: a window of 32054400 seconds cannot be used; it takes 1m to 366d",
+        ),
+        (
+            "\n[[limits.rule]]\nmessages = 9\n",
+            "2: limits.rule: is not whole; write it as { messages = 9, window = \"1d\" }",
+        ),
     ] {
         assert_eq!(parse(text).expect_err(text), format!("backstop.toml:{want}"), "{text}");
     }
+}
+
+#[test]
+fn there_are_sixteen_limits_at_most() {
+    let rules = |count: usize| format!("[limits]\nrule = [{}]", "{ messages = 9, window = \"1d\" }, ".repeat(count));
+    assert_eq!(parse(&rules(16)).expect("sixteen will do").limits.len(), 16);
+    let error = parse(&rules(17)).expect_err("one too many");
+    assert_eq!(error, "backstop.toml:2: limits.rule: has 17 rules; it takes 16 at most");
 }
 
 #[test]
@@ -273,8 +327,6 @@ fn what_comes_in_a_later_version_is_refused_and_not_passed_over() {
         "[policy]\nprofile = \"twice-weekly\"",
         "[policy]\nprofile = \"weekly\"",
         "[policy]\nprofile = \"monthly\"",
-        "[limits]\nrule = [{ messages = 9, window = \"1d\" }]",
-        "[limits]\n[[limits.rule]]\nmessages = 9",
     ] {
         let error = parse(text).expect_err(text);
         assert!(error.contains("not available in this version"), "{text}: {error}");

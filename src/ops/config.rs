@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every key, in the order of `config/backstop.toml`.
-pub const KEYS: [&str; 45] = [
+pub const KEYS: [&str; 48] = [
     "mode",
     "milter.listen",
     "milter.connections",
@@ -47,6 +47,9 @@ pub const KEYS: [&str; 45] = [
     "outbound.campaign_senders",
     "outbound.local_mailers",
     "outbound.ledger",
+    "outbound.check_domains",
+    "dns.servers",
+    "dns.timeout_secs",
     "authority.accept_unverified",
     "authority.sign",
     "policy.profile",
@@ -84,6 +87,8 @@ pub struct Config {
     pub return_path: inbound::Settings,
     /// `[outbound]`.
     pub outbound: outbound::Settings,
+    /// `[dns]`.
+    pub dns: outbound::DomainSettings,
     /// `[policy]`, `[authority] accept_unverified`.
     pub policy: policy::Policy,
     /// `[log] addresses`.
@@ -94,6 +99,8 @@ pub struct Config {
     pub rules_directory: PathBuf,
     /// Where the operator's dialects are.
     pub dialects_directory: PathBuf,
+    /// `[limits]`.
+    pub limits: Vec<policy::Limit>,
 }
 
 /// Why a configuration cannot be used. The message names file, line, key and what would do.
@@ -134,11 +141,13 @@ impl Default for Config {
             },
             return_path: inbound::Settings::default(),
             outbound: outbound::Settings::default(),
+            dns: outbound::DomainSettings::default(),
             policy: policy::Policy::default(),
             log_addresses: LogAddresses::Plain,
             log_hash_key_file: None,
             rules_directory: "/etc/backstop/rules.d".into(),
             dialects_directory: "/etc/backstop/dialects.d".into(),
+            limits: Vec::new(),
         }
     }
 }
@@ -173,6 +182,7 @@ impl Config {
             store: sections::read_store(&keys, default.store)?,
             return_path: sections::read_return_path(&keys, default.return_path)?,
             outbound: sections::read_outbound(&keys, default.outbound)?,
+            dns: sections::read_dns(&keys, default.dns)?,
             policy: sections::read_policy(&keys, default.policy)?,
             log_addresses: keys.get(
                 "log.addresses",
@@ -182,6 +192,7 @@ impl Config {
             log_hash_key_file: keys.get("log.hash_key_file", None, sections::optional_path)?,
             rules_directory: keys.get("rules.directory", default.rules_directory, sections::path)?,
             dialects_directory: keys.get("rules.dialects_directory", default.dialects_directory, sections::path)?,
+            limits: sections::read_limits(&keys)?,
         })
     }
 

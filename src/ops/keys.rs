@@ -98,6 +98,34 @@ impl<'a> Keys<'a> {
         items.iter().map(item).collect()
     }
 
+    /// An array of tables, each as keys of its own, named as in `known`: `section.key.name`. Empty where the key is
+    /// absent. [`Keys::refuse`] finds the line of a table by the array's key.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for what is no array of tables, and for a name in one that is not known.
+    pub fn tables(&self, key: &'static str, known: &[&'static str]) -> Result<Vec<Keys<'a>>, ConfigError> {
+        let Some((span, value)) = self.values.get(key) else { return Ok(Vec::new()) };
+        let wrong = |span: Range<usize>, value: &DeValue<'_>| {
+            self.error(span, format!("{key}: {}", mistyped(value, "an array of tables")))
+        };
+        let read = |item: &toml::Spanned<DeValue<'a>>| {
+            let table = item.get_ref().as_table().ok_or_else(|| wrong(item.span(), item.get_ref()))?;
+            let whole = (item.span(), DeValue::Boolean(true));
+            let mut keys = Keys { file: self.file, text: self.text, values: BTreeMap::from([(key, whole)]) };
+            for (name, value) in table {
+                let path = format!("{key}.{}", name.get_ref());
+                let Some(known) = known.iter().find(|known| **known == path) else {
+                    let names: Vec<_> = known.iter().filter_map(|known| known.rsplit('.').next()).collect();
+                    let problem = format!("{path}: unknown key; it takes {}", names.join(" and "));
+                    return Err(self.error(name.span(), problem));
+                };
+                keys.values.insert(known, (value.span(), value.get_ref().clone()));
+            }
+            Ok(keys)
+        };
+        value.as_array().ok_or_else(|| wrong(span.clone(), value))?.iter().map(read).collect()
+    }
+
     /// An error about a key, at its line where the file has it.
     pub fn refuse(&self, key: &str, problem: &str) -> ConfigError {
         let span = self.values.get(key).map(|(span, _)| span.clone());

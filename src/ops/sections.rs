@@ -13,7 +13,7 @@ use crate::policy::Profile;
 use crate::report::CampaignHeaders;
 use crate::{admin, inbound, milter, outbound, policy, store};
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
@@ -31,10 +31,6 @@ pub fn refuse_what_is_not_served(keys: &Keys<'_>) -> Result<(), ConfigError> {
     keys.get("return_path.unrecognised", (), |value| match string(value)?.as_str() {
         "deliver" => Ok(()),
         _ => Err(format!("anything but delivering is {LATER}; set it to \"deliver\"")),
-    })?;
-    keys.get("limits.rule", (), |value| match value.as_array() {
-        Some(rules) if rules.is_empty() => Ok(()),
-        _ => Err(format!("message limits are {LATER}; leave the list empty")),
     })
 }
 
@@ -156,7 +152,41 @@ pub fn read_outbound(keys: &Keys<'_>, default: outbound::Settings) -> Result<out
         })?,
         local_mailers: keys.list("outbound.local_mailers", default.local_mailers, |name| Ok(name.to_owned()))?,
         ledger: keys.get("outbound.ledger", default.ledger, boolean)?,
+        check_domains: keys.get("outbound.check_domains", default.check_domains, boolean)?,
     })
+}
+
+/// `[dns]`.
+pub fn read_dns(keys: &Keys<'_>, default: outbound::DomainSettings) -> Result<outbound::DomainSettings, ConfigError> {
+    Ok(outbound::DomainSettings {
+        servers: keys.list("dns.servers", default.servers, name_server)?,
+        timeout: keys.get("dns.timeout_secs", default.timeout, seconds(1..=30))?,
+        ..default
+    })
+}
+
+/// `[limits]`.
+pub fn read_limits(keys: &Keys<'_>) -> Result<Vec<policy::Limit>, ConfigError> {
+    const KEYS: [&str; 2] = ["limits.rule.messages", "limits.rule.window"];
+    const RULES: usize = 16;
+    let rules = keys.tables("limits.rule", &KEYS)?;
+    if rules.len() > RULES {
+        return Err(keys.refuse("limits.rule", &format!("has {} rules; it takes {RULES} at most", rules.len())));
+    }
+    let (least, most) = (*policy::Limit::MESSAGES.start(), *policy::Limit::MESSAGES.end());
+    let messages = number(u64::from(least)..=u64::from(most), "messages");
+    let window = |value: &DeValue<'_>| {
+        string(value).and_then(|text| policy::Limit::window(&text).map_err(|problem| problem.to_string()))
+    };
+    let read = |rule: &Keys<'_>| {
+        let messages = rule.get(KEYS[0], None, |value| messages(value).map(Some))?;
+        let window = rule.get(KEYS[1], None, |value| window(value).map(Some))?;
+        match (messages, window) {
+            (Some(messages), Some(window_secs)) => Ok(policy::Limit { messages, window_secs }),
+            _ => Err(rule.refuse("limits.rule", "is not whole; write it as { messages = 9, window = \"1d\" }")),
+        }
+    };
+    rules.iter().map(read).collect()
 }
 
 /// `[policy]` and `[authority]`.
@@ -231,6 +261,16 @@ fn network(text: &str) -> Result<IpNet, String> {
         Ok(network) if network.trunc() == network => Ok(network),
         Ok(network) => Err(format!("\"{text}\" has bits set behind its prefix; write it as {}", network.trunc())),
         Err(_) => Err(format!("\"{text}\" is no network; write it as 10.0.0.0/8, fc00::/7 or 192.0.2.1")),
+    }
+}
+
+/// An address with or without a port; without, it is the DNS's own.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let plain = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let address = text.parse::<SocketAddr>().or_else(|_| plain.parse().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
+    match address {
+        Ok(address) if address.port() != 0 => Ok(address),
+        _ => Err(format!("\"{text}\" is no address; write it as 192.0.2.53, 127.0.0.1:5353 or [::1]:53")),
     }
 }
 

@@ -3,9 +3,13 @@
 //! In: a complete transaction of an outgoing campaign message. Out: a [`Screening`], which names the
 //! recipients to take off and what is to be written down. Called by `service` at the end of the message.
 
+pub mod domains;
 pub mod edits;
+pub mod limit;
 pub mod screen;
 
+pub use domains::{DomainSettings, DomainVerdict, Domains};
+pub use limit::Sends;
 pub use screen::{Screening, Skip, screen};
 
 use crate::report::CampaignHeaders;
@@ -75,6 +79,8 @@ pub struct Settings {
     pub local_mailers: Vec<String>,
     /// Whether sends are remembered, so that reports can be matched to them.
     pub ledger: bool,
+    /// Whether the DNS is asked if recipients' domains take mail.
+    pub check_domains: bool,
 }
 
 impl Default for Settings {
@@ -90,6 +96,7 @@ impl Default for Settings {
             campaign_senders: Vec::new(),
             local_mailers: mailers.map(str::to_owned).to_vec(),
             ledger: true,
+            check_domains: false,
         }
     }
 }
