@@ -6,7 +6,6 @@
 use super::contacts::{self, UNVERIFIED_KEPT};
 use super::events::{Entry, StoredEvent};
 use super::fact::{self, Head};
-use super::ledger::{self, Sends};
 use super::on_record::{Fingerprint, OnRecord};
 use super::schema::{Engine, Meta, read_number};
 use super::{NewEvent, Recorded, StoreError};
@@ -236,14 +235,13 @@ pub struct Batch<'a> {
     pub recorded: u64,
     /// The newest of them.
     pub newest: Option<EventId>,
-    ledger: Vec<Entry>,
 }
 
 impl<'a> Batch<'a> {
     /// An empty batch.
     pub fn new(engine: &'a Engine, on_record: &'a OnRecord) -> Batch<'a> {
         let contacts = ContactChanges::new(&engine.contacts, on_record);
-        Batch { engine, contacts, events: Vec::new(), recorded: 0, newest: None, ledger: Vec::new() }
+        Batch { engine, contacts, events: Vec::new(), recorded: 0, newest: None }
     }
 
     /// Adds events, but for those that are on record.
@@ -264,32 +262,9 @@ impl<'a> Batch<'a> {
         events.iter().map(&mut add).collect()
     }
 
-    /// Adds sends to the ledger.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the store cannot be read.
-    pub fn add_sends(&mut self, sends: &Sends) -> Result<(), StoreError> {
-        for ((message, day), send) in sends {
-            let mut record = send.clone();
-            match ledger::record(&self.engine.ledger, *day, *message) {
-                Ok(Some(mut known)) => {
-                    known.merge(record);
-                    record = known;
-                }
-                Ok(None) | Err(StoreError::Damaged { .. }) => {}
-                Err(error) => return Err(error),
-            }
-            for recipient in record.overflow() {
-                self.ledger.push((ledger::recipient_record_key(*day, *message, recipient), Vec::new()));
-            }
-            self.ledger.push((ledger::record_key(*day, *message), record.encode()));
-        }
-        Ok(())
-    }
-
     /// Whether it would change nothing.
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.ledger.is_empty()
+        self.events.is_empty()
     }
 
     /// Writes it, all or nothing; not yet durable. `events` is how many are on record with it.
@@ -310,9 +285,6 @@ impl<'a> Batch<'a> {
             }
             for key in &self.contacts.by_contact {
                 trees.by_contact.insert(&key[..], &[])?;
-            }
-            for (key, value) in &self.ledger {
-                trees.ledger.insert(&key[..], &value[..])?;
             }
             trees.meta.insert(Meta::Counters.key(), &counters[..])?;
             Ok(())

@@ -5,6 +5,9 @@
 //! leads the key, so that what is old lies together and is dropped as one range. The first [`INLINE`]
 //! recipients stand in the message's record; the others, of a message that many share, have a key of their
 //! own each, since a record that long would be written again with every send.
+//!
+//! Nobody waits for a send, so sends gather for up to a second and are written in the order of their keys, a
+//! [`CHUNK`] at a time. They are plain inserts: a transaction would keep everybody from reading.
 
 use super::fact::{Reader, put_text, put_time};
 use super::{Send, SendMatch, StoreError};
@@ -12,15 +15,19 @@ use crate::mail::{Address, ListId, MessageId};
 use crate::report::Campaign;
 use jiff::Timestamp;
 use sled::Tree;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// So many recipients stand in the record of their message.
 pub const INLINE: usize = 256;
 
-/// At most so many sends wait to be written...
+/// So many messages are written before the writer looks what else there is to do.
+pub const CHUNK: usize = 256;
+
+/// At most so many messages wait to be written...
 const WAITING: usize = 65_536;
 /// ... and so many recipients.
 const WAITING_RECIPIENTS: usize = 1 << 20;
@@ -40,24 +47,25 @@ pub struct SendRecord {
     pub campaign: Option<Campaign>,
     /// Its list.
     pub list: Option<ListId>,
-    /// Its recipients.
-    pub recipients: BTreeSet<Recipient>,
+    /// Its recipients, in no order; one may be there twice.
+    pub recipients: Vec<Recipient>,
     /// Whether more recipients have keys of their own.
     pub crowded: bool,
 }
 
 /// The hash of a Message-ID.
 pub fn message_key(message_id: &MessageId) -> MessageKey {
-    let mut key = [0; 16];
-    blake3::Hasher::new().update(message_id.0.as_bytes()).finalize_xof().fill(&mut key);
-    key
+    first(message_id.0.as_bytes())
 }
 
 /// The hash of a recipient's address.
 pub fn recipient_key(address: &Address) -> Recipient {
-    let mut key = [0; 8];
-    blake3::Hasher::new().update(address.as_str().as_bytes()).finalize_xof().fill(&mut key);
-    u64::from_be_bytes(key)
+    u64::from_be_bytes(first(address.as_str().as_bytes()))
+}
+
+/// The first octets of a hash.
+fn first<const N: usize>(text: &[u8]) -> [u8; N] {
+    *blake3::hash(text).as_bytes().first_chunk().expect("N is at most 32")
 }
 
 /// The day of a time, from 1970-01-01; 0 before.
@@ -66,8 +74,11 @@ pub fn day_of(at: Timestamp) -> u32 {
 }
 
 /// The key of a message's record.
-pub fn record_key(day: u32, message: MessageKey) -> Vec<u8> {
-    [&day.to_be_bytes()[..], &message].concat()
+pub fn record_key(day: u32, message: MessageKey) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[..4].copy_from_slice(&day.to_be_bytes());
+    key[4..].copy_from_slice(&message);
+    key
 }
 
 /// The key of a recipient that does not stand in the record.
@@ -97,15 +108,18 @@ impl SendRecord {
     }
 
     /// Takes out the recipients that need keys of their own.
-    pub fn overflow(&mut self) -> BTreeSet<Recipient> {
-        let Some(first) = self.recipients.iter().nth(INLINE).copied() else { return BTreeSet::new() };
-        self.crowded = true;
-        self.recipients.split_off(&first)
+    pub fn overflow(&mut self) -> Vec<Recipient> {
+        self.recipients.sort_unstable();
+        self.recipients.dedup();
+        let over = self.recipients.split_off(INLINE.min(self.recipients.len()));
+        self.crowded |= !over.is_empty();
+        over
     }
 
     /// Its octets.
     pub fn encode(&self) -> Vec<u8> {
-        let mut record = vec![VERSION, u8::from(self.crowded)];
+        let mut record = Vec::with_capacity(128 + 8 * self.recipients.len());
+        record.extend([VERSION, u8::from(self.crowded)]);
         put_time(&mut record, self.at);
         put_text(&mut record, self.campaign.as_ref().map(|campaign| campaign.0.as_str()));
         put_text(&mut record, self.list.as_ref().map(|list| list.0.as_str()));
@@ -141,6 +155,32 @@ pub fn record(ledger: &Tree, day: u32, message: MessageKey) -> Result<Option<Sen
         StoreError::Damaged { tree: "ledger", key, problem: problem.to_owned() }
     };
     SendRecord::decode(&value).map(Some).map_err(damaged)
+}
+
+/// Writes what is known of a message on a day, beside what the tree knows already. Not durable yet; done twice
+/// it does no harm.
+///
+/// # Errors
+/// [`StoreError`] when the tree cannot be read or written.
+pub fn write(ledger: &Tree, day: u32, message: MessageKey, send: &SendRecord) -> Result<(), StoreError> {
+    let key = record_key(day, message);
+    // Nearly every message is new and has few recipients, and this goes down the tree once.
+    if send.recipients.len() <= INLINE && ledger.compare_and_swap(key, None::<&[u8]>, Some(send.encode()))?.is_ok() {
+        return Ok(());
+    }
+    let mut all = match record(ledger, day, message) {
+        Ok(Some(mut known)) => {
+            known.merge(send.clone());
+            known
+        }
+        Ok(None) | Err(StoreError::Damaged { .. }) => send.clone(),
+        Err(error) => return Err(error),
+    };
+    for recipient in all.overflow() {
+        ledger.insert(recipient_record_key(day, message, recipient), &[])?;
+    }
+    ledger.insert(key, all.encode())?;
+    Ok(())
 }
 
 /// What the tree knows of a message and a recipient. `days` are asked newest first; the first that has the
@@ -210,15 +250,21 @@ pub fn since(ledger: &Tree, since: Timestamp, told: &mut dyn FnMut(Recipient, Ti
     Ok(())
 }
 
-/// Sends of one batch, by message and day.
-pub type Sends = BTreeMap<(MessageKey, u32), SendRecord>;
+/// A message on a day.
+pub type Place = (MessageKey, u32);
 
-/// Sends that are not on disk yet: those that gather, and those a batch is about to write.
+/// Sends, those of one message on one day together.
+pub type Sends = BTreeMap<Place, SendRecord>;
+
+/// Sends that are not on disk yet: those that gather, and those that are being written.
 #[derive(Default)]
 pub struct PendingSends {
     gathering: Sends,
-    recipients: usize,
     writing: Arc<Sends>,
+    /// The first of `writing` that is not in the tree; none where there are none.
+    next: Option<Place>,
+    gathering_recipients: usize,
+    writing_recipients: usize,
 }
 
 impl PendingSends {
@@ -227,13 +273,14 @@ impl PendingSends {
     /// # Errors
     /// [`StoreError::Busy`] when too many wait.
     pub fn add(&mut self, message: MessageKey, record: SendRecord) -> Result<(), StoreError> {
-        if self.waiting() >= WAITING || self.recipients + record.recipients.len() > WAITING_RECIPIENTS {
+        let recipients = self.gathering_recipients + record.recipients.len();
+        if self.waiting() >= WAITING || self.writing_recipients + recipients > WAITING_RECIPIENTS {
             return Err(StoreError::Busy);
         }
-        self.recipients += record.recipients.len();
+        self.gathering_recipients = recipients;
         match self.gathering.entry((message, day_of(record.at))) {
-            std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(record)),
-            std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().merge(record),
+            Entry::Vacant(place) => drop(place.insert(record)),
+            Entry::Occupied(mut known) => known.get_mut().merge(record),
         }
         Ok(())
     }
@@ -243,19 +290,41 @@ impl PendingSends {
         self.gathering.len() + self.writing.len()
     }
 
-    /// At most `limit` of them to be written. Until [`PendingSends::written`] is called these are given again.
-    pub fn take(&mut self, limit: usize) -> Arc<Sends> {
-        if self.writing.is_empty() {
-            let sends: Sends = (0..limit).map_while(|_| self.gathering.pop_first()).collect();
-            self.recipients -= sends.values().map(|record| record.recipients.len()).sum::<usize>().min(self.recipients);
-            self.writing = Arc::new(sends);
-        }
-        self.writing.clone()
+    /// How many messages gather.
+    pub fn gathering(&self) -> usize {
+        self.gathering.len()
     }
 
-    /// Those taken are in the tree.
-    pub fn written(&mut self) {
-        self.writing = Arc::default();
+    /// Whether some are being written.
+    pub fn is_writing(&self) -> bool {
+        !self.writing.is_empty()
+    }
+
+    /// What is being written, and where to go on; if that was nothing, all that has gathered.
+    pub fn take(&mut self) -> (Arc<Sends>, Option<Place>) {
+        if self.writing.is_empty() {
+            self.writing = Arc::new(std::mem::take(&mut self.gathering));
+            self.writing_recipients = std::mem::take(&mut self.gathering_recipients);
+            self.start_again();
+        }
+        (self.writing.clone(), self.next)
+    }
+
+    /// Those before `next` are in the tree.
+    pub fn written(&mut self, next: Place) {
+        self.next = Some(next);
+    }
+
+    /// The tree may have lost what was written to it.
+    pub fn start_again(&mut self) {
+        self.next = self.writing.keys().next().copied();
+    }
+
+    /// Those being written are on disk. They are given back, to be dropped where nobody waits for it.
+    pub fn durable(&mut self) -> Arc<Sends> {
+        self.writing_recipients = 0;
+        self.next = None;
+        std::mem::take(&mut self.writing)
     }
 
     /// What is known here of a message and a recipient.
@@ -310,21 +379,50 @@ mod tests {
     #[test]
     fn sends_are_found_while_they_wait_and_while_they_are_written() {
         let mut pending = PendingSends::default();
+        let day = day_of(record([]).at);
         pending.add([1; 16], record([10])).unwrap();
         pending.add([1; 16], record([11])).unwrap();
         pending.add([2; 16], record([12])).unwrap();
         assert_eq!(pending.waiting(), 2, "sends of one message on one day are one");
-        let taken = pending.take(1);
-        assert_eq!(taken.keys().next(), Some(&([1; 16], day_of(record([]).at))));
-        assert_eq!(pending.take(9), taken, "given again until written");
-        for (message, recipient, want) in
-            [([1; 16], 11, Some(true)), ([1; 16], 12, Some(false)), ([2; 16], 12, Some(true)), ([3; 16], 1, None)]
-        {
+        let (taken, next) = pending.take();
+        assert_eq!((taken.len(), next), (2, Some(([1; 16], day))));
+        pending.add([3; 16], record([13])).unwrap();
+        pending.written(([2; 16], day));
+        assert_eq!(pending.take(), (taken.clone(), Some(([2; 16], day))), "given again until durable");
+        pending.start_again();
+        assert_eq!(pending.take().1, next);
+        for (message, recipient, want) in [
+            ([1; 16], 11, Some(true)),
+            ([1; 16], 12, Some(false)),
+            ([2; 16], 12, Some(true)),
+            ([3; 16], 13, Some(true)),
+            ([4; 16], 1, None),
+        ] {
             assert_eq!(pending.find(message, recipient).map(|found| found.recipient), want, "{message:?} {recipient}");
         }
-        pending.written();
+        assert_eq!(pending.durable(), taken);
         assert_eq!(pending.find([1; 16], 11), None);
-        assert_eq!(pending.take(9).len(), 1);
+        assert_eq!(pending.take().0.len(), 1);
+    }
+
+    #[test]
+    fn what_is_written_later_stands_beside_what_was_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = sled::open(directory.path()).unwrap().open_tree("ledger").unwrap();
+        let is_recipient = |recipient| {
+            let found = find(&ledger, [1].into_iter(), [7; 16], recipient).unwrap().unwrap();
+            assert_eq!(found.campaign, record([]).campaign);
+            found.recipient
+        };
+        write(&ledger, 1, [7; 16], &record([5, 5, 9])).unwrap();
+        assert!(is_recipient(5) && is_recipient(9) && !is_recipient(6));
+        write(&ledger, 1, [7; 16], &SendRecord { campaign: None, ..record(100..1100) }).unwrap();
+        write(&ledger, 1, [7; 16], &record([6, 2000])).unwrap();
+        assert!([5, 6, 9, 100, 555, 1099, 2000].into_iter().all(is_recipient));
+        assert!(![4, 99, 1100].into_iter().any(is_recipient));
+        let crowd = super::record(&ledger, 1, [7; 16]).unwrap().unwrap();
+        assert_eq!((crowd.recipients.len(), crowd.crowded), (INLINE, true));
+        assert_eq!(find(&ledger, [1, 2].into_iter(), [8; 16], 5).unwrap(), None);
     }
 
     #[test]
@@ -337,5 +435,10 @@ mod tests {
         let mut pending = PendingSends::default();
         let crowd = record(0..WAITING_RECIPIENTS as u64 + 1);
         assert!(matches!(pending.add([0; 16], crowd), Err(StoreError::Busy)));
+        pending.add([0; 16], record(0..WAITING_RECIPIENTS as u64)).unwrap();
+        pending.take();
+        assert!(matches!(pending.add([1; 16], record([1])), Err(StoreError::Busy)), "also while they are written");
+        pending.durable();
+        pending.add([1; 16], record([1])).unwrap();
     }
 }

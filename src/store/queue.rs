@@ -1,7 +1,8 @@
 //! What waits to be written: requests that somebody waits for, in order, and beside them what nobody waits
-//! for, skips and sends, which rides along or goes by itself once a second. All of it is bounded.
+//! for. Skips ride along or go by themselves once a second; sends go once a second, a chunk at a time between
+//! the requests. All of it is bounded.
 
-use super::ledger::{MessageKey, PendingSends, Recipient, SendRecord, Sends};
+use super::ledger::{MessageKey, PendingSends, Place, Recipient, SendRecord, Sends};
 use super::writer::Writer;
 use super::{NewEvent, Recorded, SendMatch, StoreError};
 use crate::policy::What;
@@ -13,10 +14,12 @@ use std::time::{Duration, Instant};
 const OPERATIONS: usize = 128;
 /// and so many events, unless one operation has more.
 const EVENTS: usize = 512;
-/// So many of the events, and of the sends, that nobody waits for ride along.
+/// So many of the events that nobody waits for ride along.
 const RIDING: usize = 128;
 /// So many of them go at once, and then without delay.
 const MANY: usize = 512;
+/// So many messages in the ledger go without delay: the more at once, the less each costs.
+const MANY_SENDS: usize = 8_192;
 /// What nobody waits for is written after this long.
 const SOON: Duration = Duration::from_secs(1);
 /// At most so many events wait that somebody waits for.
@@ -44,9 +47,9 @@ pub enum Work {
         records: Vec<(Vec<NewEvent>, Reply)>,
         /// Events that nobody waits for.
         soon: Vec<NewEvent>,
-        /// Sends; given again until [`Queue::written`] is called.
-        sends: Arc<Sends>,
     },
+    /// Writes a chunk of [`Queue::sends_to_write`].
+    Sends,
     /// Runs a job.
     Job(Job),
     /// Ends: the queue is closed, and nothing waits.
@@ -60,10 +63,14 @@ pub struct Queue {
     request_events: usize,
     soon: VecDeque<NewEvent>,
     soon_octets: usize,
-    sends: PendingSends,
-    /// When what nobody waits for is due; none where there is nothing.
+    /// When these events are due; none where there are none.
     due: Option<Instant>,
-    /// It does not go before this time: the last attempt failed.
+    sends: PendingSends,
+    /// When the sends that gather are due; none where there are none.
+    sends_due: Option<Instant>,
+    /// Something else went last, so that a chunk of sends that is due goes before more requests.
+    sends_turn: bool,
+    /// Neither goes before this time: the last attempt failed.
     not_before: Option<Instant>,
     closed: bool,
 }
@@ -103,10 +110,10 @@ impl Queue {
         if self.soon.len() + events.len() > WAITING_SOON || self.soon_octets + octets > WAITING_SOON_OCTETS {
             return Err(StoreError::Busy);
         }
-        let before = self.waiting_soon();
+        let before = self.soon.len();
         self.soon_octets += octets;
         self.soon.extend(events);
-        Ok(self.set_due(before))
+        Ok(set_due(&mut self.due) || before < MANY && self.soon.len() >= MANY)
     }
 
     /// Adds a send. Whether the writer must be told.
@@ -115,17 +122,9 @@ impl Queue {
     /// [`StoreError::Busy`], [`StoreError::Stopped`].
     pub fn remember(&mut self, message: MessageKey, record: SendRecord) -> Result<bool, StoreError> {
         self.check_open()?;
-        let before = self.waiting_soon();
+        let before = self.sends.gathering();
         self.sends.add(message, record)?;
-        Ok(self.set_due(before))
-    }
-
-    fn set_due(&mut self, before: usize) -> bool {
-        let first = self.due.is_none();
-        if first {
-            self.due = Some(Instant::now() + SOON);
-        }
-        first || before < MANY && self.waiting_soon() >= MANY
+        Ok(set_due(&mut self.sends_due) || before < MANY_SENDS && self.sends.gathering() >= MANY_SENDS)
     }
 
     /// What sends that are not on disk yet tell of a message and a recipient.
@@ -135,11 +134,7 @@ impl Queue {
 
     /// How much waits.
     pub fn waiting(&self) -> usize {
-        self.requests.len() + self.waiting_soon()
-    }
-
-    fn waiting_soon(&self) -> usize {
-        self.soon.len() + self.sends.waiting()
+        self.requests.len() + self.soon.len() + self.sends.waiting()
     }
 
     /// Takes nothing more.
@@ -164,16 +159,37 @@ impl Queue {
 
     /// When what nobody waits for is to be written; none where there is nothing.
     pub fn soon_at(&self, now: Instant) -> Option<Instant> {
-        let due = self.due?;
-        if self.closed {
-            return Some(now);
+        [self.events_at(now), self.sends_at(now)].into_iter().flatten().min()
+    }
+
+    fn events_at(&self, now: Instant) -> Option<Instant> {
+        self.soon_or_now(self.due, self.soon.len() >= MANY, now)
+    }
+
+    fn sends_at(&self, now: Instant) -> Option<Instant> {
+        if self.sends.is_writing() {
+            return self.soon_or_now(Some(now), true, now);
         }
-        let due = if self.waiting_soon() >= MANY { now } else { due };
-        Some(due.max(self.not_before.unwrap_or(due)))
+        self.soon_or_now(self.sends_due, self.sends.gathering() >= MANY_SENDS, now)
+    }
+
+    fn soon_or_now(&self, due: Option<Instant>, many: bool, now: Instant) -> Option<Instant> {
+        let due = if many { now } else { due? };
+        Some(if self.closed { now } else { due.max(self.not_before.unwrap_or(due)) })
     }
 
     /// The next work, if any is due.
     pub fn next(&mut self, now: Instant) -> Option<Work> {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if std::mem::take(&mut self.sends_turn) && is_due(self.sends_at(now)) {
+            return Some(Work::Sends);
+        }
+        let work = self.next_but_sends(now);
+        self.sends_turn = work.is_some();
+        work.or_else(|| is_due(self.sends_at(now)).then_some(Work::Sends)).or(self.closed.then_some(Work::End))
+    }
+
+    fn next_but_sends(&mut self, now: Instant) -> Option<Work> {
         let mut records = Vec::new();
         let mut count = 0;
         while let Some(request) = self.requests.pop_front() {
@@ -192,21 +208,43 @@ impl Queue {
             }
         }
         self.request_events -= count;
-        if records.is_empty() && self.soon_at(now).is_none_or(|at| at > now) {
-            return self.closed.then_some(Work::End);
+        if records.is_empty() && self.events_at(now).is_none_or(|at| at > now) {
+            return None;
         }
         let limit = if records.is_empty() { MANY } else { RIDING };
         let soon: Vec<NewEvent> = self.soon.drain(..self.soon.len().min(limit)).collect();
         self.soon_octets -= soon.iter().map(weight).sum::<usize>();
-        let sends = self.sends.take(limit);
-        Some(Work::Batch { records, soon, sends })
+        Some(Work::Batch { records, soon })
+    }
+
+    /// Sends to be written, and where to go on.
+    pub fn sends_to_write(&mut self) -> (Arc<Sends>, Option<Place>) {
+        if !self.sends.is_writing() {
+            self.sends_due = None;
+        }
+        self.sends.take()
+    }
+
+    /// Sends before `next` are in the tree.
+    pub fn sends_written(&mut self, next: Place) {
+        self.sends.written(next);
+    }
+
+    /// All of them are on disk. Dropping them takes a while.
+    pub fn sends_durable(&mut self) -> Arc<Sends> {
+        self.not_before = None;
+        self.sends.durable()
+    }
+
+    /// The trees were opened again, and what was not durable may be lost.
+    pub fn start_again(&mut self) {
+        self.sends.start_again();
     }
 
     /// A batch is on disk. `by_itself`: with nothing in it that somebody waited for.
     pub fn written(&mut self, by_itself: bool) {
-        self.sends.written();
         self.not_before = None;
-        if self.waiting_soon() == 0 {
+        if self.soon.is_empty() {
             self.due = None;
         } else if by_itself {
             self.due = Some(Instant::now() + SOON);
@@ -221,6 +259,13 @@ impl Queue {
         }
         self.not_before = Some(Instant::now() + SOON);
     }
+}
+
+/// Sets when what waits is due, a second after the first of it came. Whether this is the first.
+fn set_due(due: &mut Option<Instant>) -> bool {
+    let first = due.is_none();
+    due.get_or_insert_with(|| Instant::now() + SOON);
+    first
 }
 
 /// About how much memory an event takes while it waits.
@@ -259,7 +304,7 @@ mod tests {
     fn sizes(work: Option<Work>) -> Option<(usize, usize)> {
         match work {
             Some(Work::Batch { records, soon, .. }) => Some((records.len(), soon.len())),
-            Some(Work::Job(_) | Work::End) | None => None,
+            Some(Work::Job(_) | Work::Sends | Work::End) | None => None,
         }
     }
 
@@ -310,6 +355,47 @@ mod tests {
         queue.close();
         assert_eq!(sizes(queue.next(now)), Some((0, 1)));
         queue.written(true);
+        assert!(matches!(queue.next(now), Some(Work::End)));
+    }
+    #[test]
+    fn sends_go_after_a_second_or_when_they_are_many_and_requests_go_between() {
+        let send = || SendRecord {
+            at: Timestamp::UNIX_EPOCH,
+            campaign: None,
+            list: None,
+            recipients: vec![1],
+            crowded: false,
+        };
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let later = now + SOON * 2;
+        assert!(queue.remember([0; 16], send()).unwrap(), "the writer is told of the first");
+        for number in 1..MANY_SENDS as u128 - 1 {
+            assert!(!queue.remember(number.to_be_bytes(), send()).unwrap());
+        }
+        assert!(queue.next(now).is_none());
+        assert!(matches!(queue.next(later), Some(Work::Sends)));
+        assert!(queue.remember([9; 16], send()).unwrap(), "the writer is told when they are many");
+        assert!(matches!(queue.next(now), Some(Work::Sends)));
+        let (sends, _) = queue.sends_to_write();
+        assert_eq!(sends.len(), MANY_SENDS);
+        queue.sends_written(*sends.last_key_value().unwrap().0);
+        assert!(queue.remember([8; 16], send()).unwrap(), "these gather anew");
+        queue.record(vec![event()], Box::new(drop)).unwrap();
+        assert_eq!(sizes(queue.next(now)), Some((1, 0)));
+        queue.written(false);
+        queue.record(vec![event()], Box::new(drop)).unwrap();
+        assert!(matches!(queue.next(now), Some(Work::Sends)), "what was begun goes on, whoever waits");
+        assert_eq!(sizes(queue.next(now)), Some((1, 0)));
+        queue.failed(std::iter::empty());
+        assert!(queue.next(now).is_none(), "not at once after a failure");
+        assert!(matches!(queue.next(later), Some(Work::Sends)));
+        queue.sends_durable();
+        assert!(queue.next(now).is_none());
+        queue.close();
+        assert!(matches!(queue.next(now), Some(Work::Sends)));
+        assert_eq!(queue.sends_to_write().0.len(), 1);
+        queue.sends_durable();
         assert!(matches!(queue.next(now), Some(Work::End)));
     }
 }

@@ -2,7 +2,6 @@
 //! cut into short steps that the writer takes between its batches, so that nobody waits long.
 
 use super::batch::ContactChanges;
-use super::ledger;
 use super::on_record::OnRecord;
 use super::schema::{Engine, Meta, read_number};
 use super::writer::Writer;
@@ -46,7 +45,7 @@ impl Writer {
     /// [`StoreError`] when they could not be written; then none of them counts.
     pub fn import_step(&mut self, events: Vec<NewEvent>) -> Result<u64, StoreError> {
         let prepared = self.prepare(events)?;
-        let answers = self.write(&[prepared], &ledger::Sends::new(), false)?;
+        let answers = self.write(&[prepared], false)?;
         Ok(answers.iter().flatten().filter(|answer| matches!(answer, Recorded::New(_))).count() as u64)
     }
 

@@ -6,7 +6,7 @@
 
 use super::batch::{Batch, Counters, Prepared, Sequence};
 use super::keyed::AddressKey;
-use super::ledger::{self, Sends};
+use super::ledger;
 use super::queue::{Reply, Work};
 use super::schema::{Engine, Lock, Sync};
 use super::shared::{Shared, State};
@@ -15,6 +15,7 @@ use super::{NewEvent, Recorded, Settings, StoreError, contacts, events};
 use crate::ops::event::{LogEvent, say};
 use crate::policy::EventId;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -109,11 +110,20 @@ impl Writer {
         loop {
             match self.shared.next_work() {
                 Work::Job(job) => job(&mut self),
-                Work::Batch { records, soon, sends } => {
+                Work::Batch { records, soon } => {
                     let nobody_waits = records.is_empty();
-                    let committed = self.commit(records, soon, &sends);
+                    let committed = self.commit(records, soon);
                     if nobody_waits && self.shared.queue().is_closed() {
                         committed?;
+                    }
+                }
+                Work::Sends => {
+                    let written = self.write_sends();
+                    if written.is_err() {
+                        self.shared.queue().failed(std::iter::empty());
+                    }
+                    if self.shared.queue().is_closed() {
+                        written?;
                     }
                 }
                 Work::End => return Ok(()),
@@ -122,12 +132,7 @@ impl Writer {
     }
 
     /// Writes one batch and answers. The error is that of the batch, for whoever cares besides.
-    fn commit(
-        &mut self,
-        records: Vec<(Vec<NewEvent>, Reply)>,
-        soon: Vec<NewEvent>,
-        sends: &Arc<Sends>,
-    ) -> Result<(), StoreError> {
+    fn commit(&mut self, records: Vec<(Vec<NewEvent>, Reply)>, soon: Vec<NewEvent>) -> Result<(), StoreError> {
         let now = Timestamp::now();
         let nobody_waits = records.is_empty();
         let mut operations = Vec::new();
@@ -151,7 +156,7 @@ impl Writer {
                 }
             }
         }
-        match self.write(&operations, sends, true) {
+        match self.write(&operations, true) {
             Ok(answers) => {
                 self.shared.queue().written(nobody_waits);
                 for (reply, answer) in replies.into_iter().zip(answers) {
@@ -170,23 +175,17 @@ impl Writer {
         }
     }
 
-    /// Writes operations and sends in one transaction and, if `durable`, to the disk; then takes note.
+    /// Writes operations in one transaction and, if `durable`, to the disk; then takes note.
     /// Nothing counts when it fails.
     ///
     /// # Errors
     /// [`StoreError`] when it could not be written.
-    pub fn write(
-        &mut self,
-        operations: &[Vec<Prepared>],
-        sends: &Sends,
-        durable: bool,
-    ) -> Result<Vec<Vec<Recorded>>, StoreError> {
+    pub fn write(&mut self, operations: &[Vec<Prepared>], durable: bool) -> Result<Vec<Vec<Recorded>>, StoreError> {
         let answers = self.change(|writer, engine| {
             let shared = writer.shared.clone();
             let mut batch = Batch::new(engine, &shared.on_record);
             let answers: Vec<Vec<Recorded>> =
                 operations.iter().map(|operation| batch.add(operation)).collect::<Result<_, _>>()?;
-            batch.add_sends(sends)?;
             let events = shared.events.load(Ordering::Relaxed) + batch.recorded;
             if !batch.is_empty() {
                 batch.write(&writer.sequence, events)?;
@@ -200,8 +199,6 @@ impl Writer {
             batch.contacts.suppressible.iter().for_each(|contact| shared.on_record.insert(*contact));
             shared.events.store(events, Ordering::Relaxed);
             shared.contacts.fetch_add(batch.contacts.new_contacts, Ordering::Relaxed);
-            let mut days = shared.ledger_days.write().unwrap_or_else(PoisonError::into_inner);
-            days.extend(sends.keys().map(|(_, day)| *day));
             writer.newest = batch.newest.unwrap_or(writer.newest);
             Ok(answers)
         })?;
@@ -209,6 +206,41 @@ impl Writer {
             self.announce();
         }
         Ok(answers)
+    }
+
+    /// Writes a chunk of the sends that wait; after the last makes them durable. Begins anew when the trees
+    /// had to be opened again, so that those given up are on disk for good.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they could not be written; they still wait.
+    fn write_sends(&mut self) -> Result<(), StoreError> {
+        self.mend()?;
+        let (sends, next) = self.shared.queue().sends_to_write();
+        let next = self.change(|writer, engine| {
+            let mut left = next.map(|next| sends.range(next..)).into_iter().flatten();
+            let mut days = BTreeSet::new();
+            writer.unsynced = true;
+            for ((message, day), send) in left.by_ref().take(ledger::CHUNK) {
+                ledger::write(&engine.ledger, *day, *message, send)?;
+                days.insert(*day);
+            }
+            writer.shared.ledger_days.write().unwrap_or_else(PoisonError::into_inner).append(&mut days);
+            let next = left.next().map(|(next, _)| *next);
+            if next.is_none() {
+                engine.flush()?;
+                engine.sync(&writer.sync)?;
+                writer.unsynced = false;
+            }
+            Ok(next)
+        })?;
+        match next {
+            Some(next) => self.shared.queue().sends_written(next),
+            None => {
+                let durable = self.shared.queue().sends_durable();
+                drop(durable);
+            }
+        }
+        Ok(())
     }
 
     /// Gives new events their ids.
@@ -275,6 +307,7 @@ impl Writer {
         }
         self.rebuild = None;
         self.unsynced = false;
+        self.shared.queue().start_again();
         self.shared.put(State::Failed("being opened again after trouble with the disk".to_owned()));
         let opened = Engine::open(&self.shared.settings).and_then(|engine| {
             engine.sync(&self.sync)?;
