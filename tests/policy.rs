@@ -1,23 +1,16 @@
-//! SPEC 6, sentence by sentence: what the facts on record make of a contact.
+//! SPEC 6, sentence by sentence: what the facts on record make of a contact. Streaks, complaints and fault here,
+//! the rest in `policy_cases`.
 
+mod policy_cases;
 mod policy_facts;
 
 use backstop::classify::{BounceCode, BounceType, Category, Class, Fault};
 use backstop::mail::ListId;
 use backstop::policy::contact::FactKind;
-use backstop::policy::{Authority, Contact, ContactState, Policy, Profile, Scope, State, fold};
+use backstop::policy::{Authority, Contact, Policy, Profile, Scope, State, fold};
 use backstop::report::Kind;
 use policy_facts::*;
 use std::time::Duration;
-
-/// The state after these facts, a month after the first day.
-fn after(facts: Vec<Dated>) -> ContactState {
-    on_day(30, facts, &Policy::default())
-}
-
-fn on_day(day: i64, facts: Vec<Dated>, policy: &Policy) -> ContactState {
-    fold(&record(facts), policy, day_of(day))
-}
 
 #[test]
 fn a_contact_nothing_is_known_of_is_active() {
@@ -55,12 +48,6 @@ fn a_hard_failure_before_the_message_left_suppresses_too() {
         (response.class, response.category) = (Class::Skip, Some(Category::Invalid));
     });
     assert_eq!(after(vec![dated]).state, State::Bounced);
-}
-
-#[test]
-fn a_hard_bounce_stands_although_something_is_delivered_later() {
-    let state = after(vec![hard(1, "july"), of_kind(2, Kind::Delivered, "august")]);
-    assert_eq!(state.state, State::Bounced);
 }
 
 #[test]
@@ -377,7 +364,29 @@ fn facts_later_than_now_do_not_count() {
 }
 
 #[test]
-fn the_length_of_the_streak_that_suppresses_is_the_policys() {
-    let strict = Policy { soft_streak: 1, ..Policy::default() };
-    assert_eq!(on_day(30, vec![soft(1, "a")], &strict).state, State::Bounced);
+fn three_in_a_row_stay_suppressed_when_a_later_campaign_meets_silence() {
+    let state = after(vec![soft(1, "a"), soft(2, "b"), soft(3, "c"), let_out(4, "d")]);
+    assert_eq!((state.state, state.soft_streak), (State::Bounced, 0));
+    assert_eq!(state.suppressions[0].since, day_of(3));
+}
+
+#[test]
+fn a_campaign_sent_in_between_that_settles_as_delivered_breaks_the_row_for_good() {
+    let facts = || vec![soft(1, "a"), soft(2, "b"), let_out(3, "c"), soft(4, "d")];
+    for (day, state) in [(8, State::Bounced), (9, State::Active)] {
+        assert_eq!(on_day(day, facts(), &Policy::default()).state, state, "day {day}");
+    }
+}
+
+#[test]
+fn rows_before_and_after_a_silence_each_need_three() {
+    let facts = [soft(1, "a"), soft(2, "b"), let_out(3, "s"), soft(4, "c"), soft(5, "d")].to_vec();
+    assert_eq!((after(facts.clone()).state, after(facts.clone()).soft_streak), (State::Active, 2));
+    assert_eq!(after([facts, vec![soft(6, "e")]].concat()).suppressions[0].since, day_of(6));
+}
+
+#[test]
+fn an_automatic_reply_never_leads_to_suppression() {
+    let replies = (1..9).map(|day| of_kind(day, Kind::Autoreply, &format!("{day}"))).collect();
+    assert_eq!((after(replies).state), State::Active);
 }

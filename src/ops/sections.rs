@@ -205,7 +205,8 @@ pub fn read_policy(keys: &Keys<'_>, default: policy::Policy) -> Result<policy::P
     Ok(policy::Policy {
         profile: keys.get("policy.profile", default.profile, profile)?,
         settle: keys.get("policy.settle_days", default.settle, days)?,
-        soft_streak: default.soft_streak,
+        table: default.table,
+        proof: default.proof,
         accept_unverified: keys.get("authority.accept_unverified", default.accept_unverified, boolean)?,
     })
 }

@@ -283,4 +283,33 @@ impl Contact {
             Err(place) => self.facts.insert(place, fact),
         }
     }
+
+    /// Takes the fact of an event away; whether there was one.
+    pub fn remove(&mut self, event: EventId) -> bool {
+        let before = self.facts.len();
+        self.facts.retain(|fact| fact.event != event);
+        self.facts.len() < before
+    }
+
+    /// The facts that are not later than `now`.
+    pub fn known_at(&self, now: Timestamp) -> &[Fact] {
+        &self.facts[..self.facts.partition_point(|fact| fact.at <= now)]
+    }
+
+    /// The contact's own message limit at `now`.
+    pub fn limit(&self, now: Timestamp) -> Option<Limit> {
+        let told = |fact: &Fact| match &fact.what {
+            FactKind::Limit(limit) => Some(*limit),
+            _ => None,
+        };
+        self.known_at(now).iter().rev().find_map(told).flatten()
+    }
+
+    /// What is known of the contact at `now`, by name (SPEC 7.3); none where nothing was ever said.
+    pub fn attributes(&self, now: Timestamp) -> Option<&BTreeMap<String, String>> {
+        self.known_at(now).iter().rev().find_map(|fact| match &fact.what {
+            FactKind::Attributes(attributes) => Some(attributes),
+            _ => None,
+        })
+    }
 }

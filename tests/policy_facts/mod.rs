@@ -2,10 +2,14 @@
 
 #![allow(dead_code, reason = "each of the two test programs uses its own part")]
 
+pub mod plain;
+
 use backstop::classify::{BounceCode, BounceType, Category, Class, Fault};
 use backstop::mail::ListId;
 use backstop::policy::contact::FactKind;
-use backstop::policy::{Authority, Contact, EventId, Fact, Response, Scope};
+use backstop::policy::{
+    Authority, Contact, ContactState, EventId, Fact, Imported, Level, Policy, Response, Scope, fold,
+};
 use backstop::report::{Campaign, Kind};
 use jiff::{SignedDuration, Timestamp};
 
@@ -138,4 +142,52 @@ pub fn suppress(day: i64, scope: Scope) -> Dated {
 
 pub fn reactivate(day: i64, scope: Scope) -> Dated {
     Dated { at: day_of(day), what: FactKind::Reactivate { scope, reason: "wrote back".into(), by_timer: false } }
+}
+
+/// The state after these facts, a month after the first day.
+pub fn after(facts: Vec<Dated>) -> ContactState {
+    on_day(30, facts, &Policy::default())
+}
+
+pub fn on_day(day: i64, facts: Vec<Dated>, policy: &Policy) -> ContactState {
+    fold(&record(facts), policy, day_of(day))
+}
+
+/// A bounce of that category and type, by its bare code.
+pub fn bounce(day: i64, name: &str, category: Category, bounce_type: BounceType) -> Dated {
+    let mut dated = if bounce_type == BounceType::Hard { hard(day, name) } else { soft(day, name) };
+    change(&mut dated, |response| {
+        (response.category, response.reason) = (Some(category), None);
+        response.class = category.class();
+    });
+    dated
+}
+
+/// The same, with words that show whose fault it is.
+pub fn by_words(mut dated: Dated, fault: Fault) -> Dated {
+    change(&mut dated, |response| (response.by_words, response.fault) = (true, Some(fault)));
+    dated
+}
+
+pub fn activity(day: i64, level: u8) -> Dated {
+    let level = Level::try_from(level).expect("a level");
+    Dated { at: day_of(day), what: FactKind::Activity { level, campaign: None } }
+}
+
+pub fn timer(day: i64) -> Dated {
+    let what = FactKind::Reactivate { scope: Scope::System, reason: "after its days".into(), by_timer: true };
+    Dated { at: day_of(day), what }
+}
+
+pub fn imported(day: i64, scope: Scope, category: Option<Category>, bounce_type: Option<BounceType>) -> Dated {
+    let imported = Imported {
+        batch: EventId::new(day_of(day), 9, 0),
+        scope,
+        category,
+        bounce_type,
+        code: None,
+        reason: "imported".into(),
+        since: None,
+    };
+    Dated { at: day_of(day), what: FactKind::Imported(Box::new(imported)) }
 }
