@@ -1,10 +1,11 @@
 //! `backstop.toml`: what is read, what is refused and in which words, and that every key is written down.
 
+use backstop::classify::Category;
 use backstop::inbound::Recognised;
 use backstop::milter::ListenAddress;
 use backstop::ops::config::{Config, KEYS, LogAddresses};
 use backstop::outbound::{Mode, OnError, OtherMail, SkipAction};
-use backstop::policy::{Limit, Profile};
+use backstop::policy::{Cell, Level, Limit, Policy, Profile, Proof};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +33,32 @@ fn the_shipped_file_says_what_the_defaults_are() {
     assert_eq!(parse(SHIPPED).expect("the shipped file is valid"), Config::default());
 }
 
+/// Key and value of a line; also of one that is commented out, `#key = value`, since another key decides its default.
+fn setting(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix('#').unwrap_or(line).split_once(" = ").filter(|(key, _)| !key.contains(' '))
+}
+
+#[test]
+fn what_the_shipped_file_has_commented_out_is_the_default_too() {
+    let uncommented: Vec<&str> =
+        SHIPPED.lines().map(|line| setting(line).map_or(line, |_| line.trim_start_matches('#'))).collect();
+    assert!(uncommented.iter().any(|line| SHIPPED.contains(&format!("\n#{line}\n")) && !line.is_empty()));
+    assert_eq!(parse(&uncommented.join("\n")).expect("valid"), Config::default());
+}
+
+#[test]
+fn a_cell_that_is_not_set_has_the_value_of_the_profile() {
+    for (name, profile) in Profile::ALL {
+        let shipped = SHIPPED.replace("profile = \"standard\"", &format!("profile = \"{name}\""));
+        assert_eq!(parse(&shipped).expect(name).policy, Policy::of(profile));
+    }
+    let config =
+        parse("[policy]\nprofile = \"daily\"\n[policy.failed]\nreactivate_days = 0\nresponses = 4").expect("valid");
+    let mut want = Policy::of(Profile::Daily);
+    (want.table.failed.reactivate_days, want.table.failed.responses) = (None, 4);
+    assert_eq!(config.policy, want);
+}
+
 #[test]
 fn every_key_is_in_the_shipped_file_in_this_order_with_a_comment_above_it() {
     let mut section = String::new();
@@ -40,7 +67,7 @@ fn every_key_is_in_the_shipped_file_in_this_order_with_a_comment_above_it() {
     for line in SHIPPED.lines() {
         if let Some(name) = line.strip_prefix('[') {
             section = format!("{}.", name.trim_end_matches(']'));
-        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+        } else if let Some((key, _)) = setting(line) {
             assert!(above.starts_with('#'), "{key} has no comment above it");
             found.push(format!("{section}{key}"));
         }
@@ -132,6 +159,48 @@ accept_unverified = true
 [policy]
 profile = "literal"
 settle_days = 20
+[policy.rejected]
+hard_responses = 2
+responses = 3
+span_days = 4
+reactivate_days = 5
+doubling = true
+[policy.invalid]
+hard_responses = 7
+responses = 8
+span_days = 9
+reactivate_days = 10
+doubling = true
+[policy.transient]
+hard_responses = 12
+responses = 13
+span_days = 14
+reactivate_days = 15
+doubling = true
+[policy.unknown]
+hard_responses = 17
+responses = 18
+span_days = 19
+reactivate_days = 20
+doubling = true
+[policy.blocked]
+hard_responses = 22
+responses = 23
+span_days = 24
+reactivate_days = 25
+doubling = true
+[policy.failed]
+hard_responses = 27
+responses = 28
+span_days = 29
+reactivate_days = 30
+doubling = true
+[policy.complaint]
+responses = 1
+[policy.proof_of_life]
+soft = 2
+unknown = 4
+hard = 5
 [rules]
 directory = "/tmp/rules.d"
 [log]
@@ -186,6 +255,21 @@ messages = 1
     let policy = &config.policy;
     assert_eq!((policy.profile, policy.accept_unverified), (Profile::Literal, true));
     assert_eq!(policy.settle, Duration::from_secs(20 * 86_400));
+    let table = &policy.table;
+    let cells = [table.rejected, table.invalid, table.transient, table.unknown, table.blocked, table.failed];
+    for (number, cell) in (0..).map(|number| 5 * number).zip(cells) {
+        let want = Cell {
+            hard_responses: number + 2,
+            responses: number + 3,
+            span_days: number + 4,
+            reactivate_days: Some(number + 5),
+            doubling: true,
+            counts_as: Category::Transient,
+        };
+        assert_eq!(cell, want);
+    }
+    let level = |number: u8| Level::try_from(number).expect("a level");
+    assert_eq!(policy.proof, Proof { soft: level(2), unknown: level(4), hard: level(5) });
     assert_eq!(config.rules_directory, PathBuf::from("/tmp/rules.d"));
     assert_eq!(config.log_addresses, LogAddresses::Hashed);
     assert_eq!(config.log_hash_key_file, Some("/tmp/key".into()));
@@ -256,7 +340,30 @@ fn what_cannot_be_used_is_answered_with_file_line_key_and_what_would_do() {
         ("[admin]\nread_group = \"\"", "2: admin.read_group: is empty; name a group"),
         (
             "[policy]\nprofile = \"strict\"",
-            "2: policy.profile: \"strict\" cannot be used; it takes \"standard\" or \"literal\"",
+            "2: policy.profile: \"strict\" cannot be used; it takes \"standard\" or \"literal\" or \"daily\" or \"twice-weekly\" \
+             or \"weekly\" or \"monthly\"",
+        ),
+        (
+            "[policy.complaint]\nresponses = 2",
+            "2: policy.complaint.responses: 2 cannot be used; a complaint always suppresses at once, that is not \
+             configurable; set it to 1",
+        ),
+        (
+            "[policy.transient]\nresponses = 0",
+            "2: policy.transient.responses: 0 cannot be used; it takes a whole number of responses from 1 to 1000",
+        ),
+        (
+            "[policy.proof_of_life]\nhard = 0",
+            "2: policy.proof_of_life.hard: 0 cannot be used; it takes a whole number of levels from 1 to 5",
+        ),
+        ("[policy.transiet]\nresponses = 3", "1: policy.transiet: unknown section; did you mean [policy.transient]?"),
+        (
+            "[policy.transient]\nresponse = 3",
+            "2: policy.transient.response: unknown key; did you mean responses in [policy.transient]?",
+        ),
+        (
+            "[policy]\ntransient = 3",
+            "2: policy.transient: is a section; write its keys below a line [policy.transient]",
         ),
         (
             "[dns]\nservers = [\n  \"127.0.0.1\",\n  \"ns.example.com\",\n]",
@@ -320,14 +427,7 @@ fn what_is_no_toml_is_answered_with_its_line() {
 
 #[test]
 fn what_comes_in_a_later_version_is_refused_and_not_passed_over() {
-    for text in [
-        "[authority]\nsign = true",
-        "[return_path]\nunrecognised = \"discard\"",
-        "[policy]\nprofile = \"daily\"",
-        "[policy]\nprofile = \"twice-weekly\"",
-        "[policy]\nprofile = \"weekly\"",
-        "[policy]\nprofile = \"monthly\"",
-    ] {
+    for text in ["[authority]\nsign = true", "[return_path]\nunrecognised = \"discard\""] {
         let error = parse(text).expect_err(text);
         assert!(error.contains("not available in this version"), "{text}: {error}");
         let number: usize = error.split(':').nth(1).and_then(|number| number.parse().ok()).expect("a line number");

@@ -2,7 +2,7 @@
 //! not exist, or a value that cannot be used, is an error: nothing is passed over in silence.
 
 use super::keys::{Keys, word};
-use super::sections;
+use super::{policy_section, sections};
 use crate::milter::ListenAddress;
 use crate::outbound::Mode;
 use crate::{admin, inbound, milter, outbound, policy, store};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every key, in the order of `config/backstop.toml`.
-pub const KEYS: [&str; 48] = [
+pub const KEYS: [&str; 82] = [
     "mode",
     "milter.listen",
     "milter.connections",
@@ -54,6 +54,40 @@ pub const KEYS: [&str; 48] = [
     "authority.sign",
     "policy.profile",
     "policy.settle_days",
+    "policy.rejected.hard_responses",
+    "policy.rejected.responses",
+    "policy.rejected.span_days",
+    "policy.rejected.reactivate_days",
+    "policy.rejected.doubling",
+    "policy.invalid.hard_responses",
+    "policy.invalid.responses",
+    "policy.invalid.span_days",
+    "policy.invalid.reactivate_days",
+    "policy.invalid.doubling",
+    "policy.transient.hard_responses",
+    "policy.transient.responses",
+    "policy.transient.span_days",
+    "policy.transient.reactivate_days",
+    "policy.transient.doubling",
+    "policy.unknown.hard_responses",
+    "policy.unknown.responses",
+    "policy.unknown.span_days",
+    "policy.unknown.reactivate_days",
+    "policy.unknown.doubling",
+    "policy.blocked.hard_responses",
+    "policy.blocked.responses",
+    "policy.blocked.span_days",
+    "policy.blocked.reactivate_days",
+    "policy.blocked.doubling",
+    "policy.failed.hard_responses",
+    "policy.failed.responses",
+    "policy.failed.span_days",
+    "policy.failed.reactivate_days",
+    "policy.failed.doubling",
+    "policy.complaint.responses",
+    "policy.proof_of_life.soft",
+    "policy.proof_of_life.unknown",
+    "policy.proof_of_life.hard",
     "rules.directory",
     "rules.dialects_directory",
     "log.addresses",
@@ -183,7 +217,7 @@ impl Config {
             return_path: sections::read_return_path(&keys, default.return_path)?,
             outbound: sections::read_outbound(&keys, default.outbound)?,
             dns: sections::read_dns(&keys, default.dns)?,
-            policy: sections::read_policy(&keys, default.policy)?,
+            policy: policy_section::read_policy(&keys, default.policy)?,
             log_addresses: keys.get(
                 "log.addresses",
                 default.log_addresses,

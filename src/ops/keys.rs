@@ -1,4 +1,4 @@
-//! A TOML file as a flat set of keys, `section.key`, each with its line: what `config` reads its values from.
+//! A TOML file as a flat set of keys, `section.key` (a section may itself be within one), each with its line: what `config` reads its values from.
 //!
 //! In: the text and the keys that exist. Out: values turned into our types, or the first thing that cannot be
 //! used, with file, line, key and what would do.
@@ -46,7 +46,7 @@ impl<'a> Keys<'a> {
         for (name, value) in table {
             let path =
                 if section.is_empty() { name.get_ref().to_string() } else { format!("{section}.{}", name.get_ref()) };
-            let is_section = known.iter().any(|key| key.split_once('.').is_some_and(|(section, _)| section == path));
+            let is_section = known.iter().any(|key| key.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.')));
             match (known.iter().find(|key| **key == path), value.span(), value.into_inner()) {
                 (Some(key), span, value) => {
                     self.values.insert(key, (span, value));
@@ -190,9 +190,9 @@ fn mistyped(value: &DeValue<'_>, want: &str) -> String {
 
 /// What to say of an unknown key: the nearest known one, by its whole path or its last piece.
 fn complain(path: &str, is_table: bool, known: &[&'static str]) -> String {
-    if is_table && !path.contains('.') {
+    if is_table {
         let mut sections: Vec<_> =
-            known.iter().filter_map(|key| key.split_once('.')).map(|(section, _)| section).collect();
+            known.iter().filter_map(|key| key.rsplit_once('.')).map(|(section, _)| section).collect();
         sections.dedup();
         return match nearest(path, sections.into_iter().map(|section| (section, section))) {
             Some(section) => format!("{path}: unknown section; did you mean [{section}]?"),
@@ -203,7 +203,7 @@ fn complain(path: &str, is_table: bool, known: &[&'static str]) -> String {
     let name = path.rsplit('.').next().unwrap_or(path);
     let by_path = nearest(path, known.iter().map(|key| (*key, *key)));
     match by_path.or_else(|| nearest(name, known.iter().map(|key| (last(key), *key)))) {
-        Some(key) => match key.split_once('.') {
+        Some(key) => match key.rsplit_once('.') {
             Some((section, key)) => format!("{path}: unknown key; did you mean {key} in [{section}]?"),
             None => format!("{path}: unknown key; did you mean {key} (ahead of all sections)?"),
         },

@@ -7,6 +7,7 @@ pub mod event;
 mod keys;
 mod line;
 pub mod logging;
+mod policy_section;
 pub mod rule_files;
 mod sections;
 pub mod signals;

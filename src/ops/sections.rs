@@ -9,7 +9,6 @@ use crate::inbound::Recognised;
 use crate::mail::{Address, ReturnPath};
 use crate::milter::ListenAddress;
 use crate::outbound::{OnError, OtherMail, SkipAction};
-use crate::policy::Profile;
 use crate::report::CampaignHeaders;
 use crate::{admin, inbound, milter, outbound, policy, store};
 use ipnet::IpNet;
@@ -187,28 +186,6 @@ pub fn read_limits(keys: &Keys<'_>) -> Result<Vec<policy::Limit>, ConfigError> {
         }
     };
     rules.iter().map(read).collect()
-}
-
-/// `[policy]` and `[authority]`.
-pub fn read_policy(keys: &Keys<'_>, default: policy::Policy) -> Result<policy::Policy, ConfigError> {
-    let profile = |value: &DeValue<'_>| match string(value)?.as_str() {
-        "standard" => Ok(Profile::Standard),
-        "literal" => Ok(Profile::Literal),
-        later @ ("daily" | "twice-weekly" | "weekly" | "monthly") => {
-            Err(format!("\"{later}\" is {LATER}; it takes \"standard\" or \"literal\""))
-        }
-        other => Err(format!("\"{other}\" cannot be used; it takes \"standard\" or \"literal\"")),
-    };
-    let days = |value: &DeValue<'_>| {
-        number(1..=365, "days")(value).map(|days: u32| Duration::from_secs(u64::from(days) * 86_400))
-    };
-    Ok(policy::Policy {
-        profile: keys.get("policy.profile", default.profile, profile)?,
-        settle: keys.get("policy.settle_days", default.settle, days)?,
-        table: default.table,
-        proof: default.proof,
-        accept_unverified: keys.get("authority.accept_unverified", default.accept_unverified, boolean)?,
-    })
 }
 
 fn seconds(range: std::ops::RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {
