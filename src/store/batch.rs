@@ -6,6 +6,7 @@
 use super::contacts::{self, UNVERIFIED_KEPT};
 use super::events::{Entry, StoredEvent};
 use super::fact::{self, Head};
+use super::lists::ListChanges;
 use super::on_record::{Fingerprint, OnRecord};
 use super::schema::{Engine, Meta, read_number};
 use super::{NewEvent, Recorded, StoreError};
@@ -230,6 +231,8 @@ pub struct Batch<'a> {
     engine: &'a Engine,
     /// What it changes of contacts.
     pub contacts: ContactChanges<'a>,
+    /// What it changes of the operator's lists.
+    pub lists: ListChanges<'a>,
     events: Vec<&'a Entry>,
     /// How many events are new.
     pub recorded: u64,
@@ -241,7 +244,8 @@ impl<'a> Batch<'a> {
     /// An empty batch.
     pub fn new(engine: &'a Engine, on_record: &'a OnRecord) -> Batch<'a> {
         let contacts = ContactChanges::new(&engine.contacts, on_record);
-        Batch { engine, contacts, events: Vec::new(), recorded: 0, newest: None }
+        let lists = ListChanges::new(&engine.lists);
+        Batch { engine, contacts, lists, events: Vec::new(), recorded: 0, newest: None }
     }
 
     /// Adds events, but for those that are on record.
@@ -254,6 +258,7 @@ impl<'a> Batch<'a> {
                 return Ok(Recorded::Known(known));
             }
             self.contacts.add(&prepared.stored)?;
+            self.lists.add(&prepared.stored)?;
             self.events.extend(&prepared.entries);
             self.recorded += 1;
             self.newest = Some(prepared.stored.event.id);
@@ -285,6 +290,12 @@ impl<'a> Batch<'a> {
             }
             for key in &self.contacts.by_contact {
                 trees.by_contact.insert(&key[..], &[])?;
+            }
+            for (key, value) in &self.lists.entries {
+                match value {
+                    Some(value) => trees.lists.insert(&key[..], &value[..])?,
+                    None => trees.lists.remove(&key[..])?,
+                };
             }
             trees.meta.insert(Meta::Counters.key(), &counters[..])?;
             Ok(())

@@ -36,8 +36,13 @@ impl AddressKey {
 
     /// The hash of an address in normal form.
     pub fn hash(&self, address: &str) -> AddressHash {
+        self.hash_octets(address.as_bytes())
+    }
+
+    /// The hash of octets.
+    pub fn hash_octets(&self, octets: &[u8]) -> AddressHash {
         let mut hasher = self.0;
-        hasher.write(address.as_bytes());
+        hasher.write(octets);
         AddressHash(hasher.finish128().as_bytes())
     }
 }

@@ -107,6 +107,13 @@ impl SendRecord {
         self.crowded |= other.crowded;
     }
 
+    /// Takes a recipient out. How many times it was there.
+    pub fn forget(&mut self, recipient: Recipient) -> usize {
+        let before = self.recipients.len();
+        self.recipients.retain(|known| *known != recipient);
+        before - self.recipients.len()
+    }
+
     /// Takes out the recipients that need keys of their own.
     pub fn overflow(&mut self) -> Vec<Recipient> {
         self.recipients.sort_unstable();
@@ -283,6 +290,17 @@ impl PendingSends {
             Entry::Occupied(mut known) => known.get_mut().merge(record),
         }
         Ok(())
+    }
+
+    /// Takes a recipient out of all of them.
+    pub fn forget(&mut self, recipient: Recipient) {
+        for send in self.gathering.values_mut() {
+            self.gathering_recipients -= send.forget(recipient);
+        }
+        if self.writing.values().any(|send| send.recipients.contains(&recipient)) {
+            let writing = Arc::make_mut(&mut self.writing);
+            self.writing_recipients -= writing.values_mut().map(|send| send.forget(recipient)).sum::<usize>();
+        }
     }
 
     /// How many messages wait.

@@ -9,13 +9,17 @@
 //! folds; events; what the ledger knows. [`schema`] tells what lies on disk.
 
 mod batch;
+mod compact;
 pub mod contacts;
 pub mod erase;
+mod erased;
 pub mod events;
 pub mod fact;
 pub mod imports;
 mod keyed;
 pub mod ledger;
+mod list_key;
+mod listed;
 pub mod lists;
 mod on_record;
 mod queue;
@@ -258,7 +262,8 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::record_soon`].
-    pub fn remember_send(&self, send: Send) -> Result<(), StoreError> {
+    pub fn remember_send(&self, mut send: Send) -> Result<(), StoreError> {
+        send.recipients.retain(|recipient| !self.is_erased(recipient));
         self.inner.shared.remember(ledger::message_key(&send.message_id), ledger::SendRecord::of(&send))
     }
 

@@ -132,6 +132,13 @@ impl Queue {
         self.sends.find(message, recipient)
     }
 
+    /// Changes the events that nobody waits for, and takes a recipient out of the sends.
+    pub fn forget(&mut self, recipient: Recipient, change: impl FnMut(&mut NewEvent)) {
+        self.soon.iter_mut().for_each(change);
+        self.soon_octets = self.soon.iter().map(weight).sum();
+        self.sends.forget(recipient);
+    }
+
     /// How much waits.
     pub fn waiting(&self) -> usize {
         self.requests.len() + self.soon.len() + self.sends.waiting()

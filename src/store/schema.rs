@@ -5,6 +5,8 @@
 //! | `events` | event id, 16 octets, big-endian; a piece number behind it from the second piece on | the event ([`super::events`]) |
 //! | `contacts.N` | address, NUL, content key (or event id where there is none) | the fact the event adds ([`super::contacts`]) |
 //! | `by_contact.N` | address, NUL, event id | nothing: events that add no fact, skips above all |
+//! | `lists.N` | what stands on an operator's list, NUL, event id | since when, and its batch ([`super::list_key`]) |
+//! | `erased` | keyed hash of an address, 16 octets | time of the erasure ([`super::erased`]) |
 //! | `ledger` | day, hash of the Message-ID, hash of a recipient in crowded messages | the send ([`super::ledger`]) |
 //! | `meta` | a name | see [`Meta`] |
 //!
@@ -15,7 +17,7 @@
 //! No value is longer than [`PIECE`]. sled keeps pages beyond 128 KiB in files of their own, which it never
 //! syncs; a page holds some 16 entries.
 
-use super::{Settings, StoreError};
+use super::{Settings, StoreError, compact};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
@@ -41,7 +43,7 @@ pub const SPARE_BYTES: u64 = 8 << 20;
 const SWEPT_AT_ONCE: usize = 512;
 
 /// How long a closing sled may hold its file when we open it again.
-const LINGER: Duration = Duration::from_secs(5);
+pub const LINGER: Duration = Duration::from_secs(5);
 
 /// Makes what was written to a file durable: `fdatasync`, but in tests.
 pub type Sync = Arc<dyn Fn(&File) -> io::Result<()> + Send + std::marker::Sync>;
@@ -126,11 +128,15 @@ pub struct Engine {
     pub contacts: Tree,
     /// Events without a fact, by contact.
     pub by_contact: Tree,
+    /// The operator's lists.
+    pub lists: Tree,
+    /// Who was erased and stays blocked.
+    pub erased: Tree,
     /// Sends.
     pub ledger: Tree,
     /// Records about the store.
     pub meta: Tree,
-    /// Generation of `contacts` and `by_contact`.
+    /// Generation of `contacts`, `by_contact` and `lists`.
     pub generation: u32,
 }
 
@@ -142,6 +148,8 @@ pub struct View<'a> {
     pub contacts: &'a TransactionalTree,
     /// Events without a fact, by contact.
     pub by_contact: &'a TransactionalTree,
+    /// The operator's lists.
+    pub lists: &'a TransactionalTree,
     /// Sends.
     pub ledger: &'a TransactionalTree,
     /// Records about the store.
@@ -161,7 +169,8 @@ impl Engine {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unwritable(error)),
         }
-        let db = open_db(settings)?;
+        compact::complete(path).map_err(unwritable)?;
+        let db = open_db(path, settings.cache_bytes)?;
         let meta = db.open_tree("meta")?;
         let number = |meta: &Tree, record: Meta| -> Result<Option<u32>, StoreError> {
             meta.get(record.key())?.map(|value| read_number(record, &value).map(u32::from_be_bytes)).transpose()
@@ -187,6 +196,8 @@ impl Engine {
             events: db.open_tree("events")?,
             contacts: db.open_tree(contacts_name(generation))?,
             by_contact: db.open_tree(by_contact_name(generation))?,
+            lists: db.open_tree(lists_name(generation))?,
+            erased: db.open_tree("erased")?,
             ledger: db.open_tree("ledger")?,
             meta,
             generation,
@@ -227,9 +238,9 @@ impl Engine {
         &self,
         write: impl Fn(View<'_>) -> Result<(), sled::transaction::UnabortableTransactionError>,
     ) -> Result<(), StoreError> {
-        let trees = (&self.events, &self.contacts, &self.by_contact, &self.ledger, &self.meta);
-        let written = trees.transaction(|(events, contacts, by_contact, ledger, meta)| {
-            write(View { events, contacts, by_contact, ledger, meta })?;
+        let trees = (&self.events, &self.contacts, &self.by_contact, &self.lists, &self.ledger, &self.meta);
+        let written = trees.transaction(|(events, contacts, by_contact, lists, ledger, meta)| {
+            write(View { events, contacts, by_contact, lists, ledger, meta })?;
             Ok(())
         });
         written.map_err(|error: TransactionError<()>| match error {
@@ -265,16 +276,38 @@ impl Engine {
         Ok((self.db.open_tree(contacts_name(next))?, self.db.open_tree(by_contact_name(next))?))
     }
 
+    /// The empty tree of lists of the next generation; asked for behind [`Engine::next_generation`].
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn next_lists(&self) -> Result<Tree, StoreError> {
+        Ok(self.db.open_tree(lists_name(self.generation + 1))?)
+    }
+
+    /// Every tree in use.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn trees_in_use(&self) -> Result<Vec<Tree>, StoreError> {
+        let names = self.db.tree_names().into_iter().filter(|name| !self.is_left_behind(name));
+        names.map(|name| Ok(self.db.open_tree(name)?)).collect()
+    }
+
+    /// Whether a tree is of another generation than the one in use.
+    fn is_left_behind(&self, name: &[u8]) -> bool {
+        let kept = [contacts_name, by_contact_name, lists_name].map(|name| name(self.generation));
+        let ours = [&b"contacts."[..], b"by_contact.", b"lists."].iter().any(|start| name.starts_with(start));
+        ours && kept.iter().all(|kept| kept.as_bytes() != name)
+    }
+
     /// Drops contact trees that are not in use, what a rebuild left behind, some entries at a time. Whether
     /// there is more. (Dropped whole, a tree of a million contacts takes 300 MB of memory to free its pages.)
     ///
     /// # Errors
     /// [`StoreError::Engine`].
     pub fn sweep(&self) -> Result<bool, StoreError> {
-        let kept = [contacts_name(self.generation), by_contact_name(self.generation)];
         for name in self.db.tree_names() {
-            let ours = name.starts_with(b"contacts.") || name.starts_with(b"by_contact.");
-            if !ours || kept.iter().any(|kept| kept.as_bytes() == name.as_ref()) {
+            if !self.is_left_behind(&name) {
                 continue;
             }
             let tree = self.db.open_tree(&name)?;
@@ -307,11 +340,19 @@ fn by_contact_name(generation: u32) -> String {
     format!("by_contact.{generation}")
 }
 
-fn open_db(settings: &Settings) -> Result<Db, StoreError> {
+fn lists_name(generation: u32) -> String {
+    format!("lists.{generation}")
+}
+
+/// Opens sled in a directory.
+///
+/// # Errors
+/// [`StoreError::Engine`].
+pub fn open_db(path: &Path, cache_bytes: u64) -> Result<Db, StoreError> {
     let since = Instant::now();
     loop {
         // flush_every_ms also drives sled's garbage collection, so it stays on.
-        let config = sled::Config::new().path(&settings.path).cache_capacity(settings.cache_bytes);
+        let config = sled::Config::new().path(path).cache_capacity(cache_bytes);
         match config.flush_every_ms(Some(500)).open() {
             Ok(db) => return Ok(db),
             // We hold the lock, so this is our own last sled: its threads let go of the file a little later.

@@ -1,7 +1,9 @@
 //! What the store's handles and the writer share: the trees, the queue, and what is kept in memory.
 
+use super::erased::ErasedSet;
 use super::keyed::AddressKey;
 use super::ledger::{MessageKey, Recipient, SendRecord};
+use super::listed::Listed;
 use super::on_record::OnRecord;
 use super::queue::{Queue, Reply, Work};
 use super::schema::Engine;
@@ -34,6 +36,10 @@ pub struct Shared {
     wake: Condvar,
     /// Contacts that may be suppressed.
     pub on_record: OnRecord,
+    /// What is on the operator's lists.
+    pub listed: Listed,
+    /// Who was erased and stays blocked.
+    pub erased: ErasedSet,
     /// Newest durable event.
     pub recorded: watch::Sender<EventId>,
     /// Events on record.
@@ -69,6 +75,8 @@ impl Shared {
             state: RwLock::new(State::Closed),
             queue: Mutex::default(),
             wake: Condvar::new(),
+            listed: Listed::new(key.clone()),
+            erased: ErasedSet::new(key.clone()),
             on_record: OnRecord::new(key),
             recorded: watch::Sender::new(EventId(0)),
             events: AtomicU64::new(0),
@@ -88,6 +96,24 @@ impl Shared {
         let old = std::mem::replace(&mut *place, state);
         // sled panics when it cannot sync a closing file. We have synced what counts.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+    }
+
+    /// Closes the trees and puts others in their place, while who wants to read waits.
+    ///
+    /// # Errors
+    /// That of `open`; then there are no trees.
+    pub fn reopen(&self, open: impl FnOnce() -> Result<Engine, StoreError>) -> Result<(), StoreError> {
+        let mut place = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *place, State::Closed);
+        // As in `put`.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+        let opened = open();
+        let (state, result) = match opened {
+            Ok(engine) => (State::Open(Box::new(engine)), Ok(())),
+            Err(error) => (State::Failed(error.to_string()), Err(error)),
+        };
+        *place = state;
+        result
     }
 
     /// Changes the trees while nobody reads them.

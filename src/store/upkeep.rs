@@ -2,6 +2,8 @@
 //! cut into short steps that the writer takes between its batches, so that nobody waits long.
 
 use super::batch::ContactChanges;
+use super::listed;
+use super::lists::ListChanges;
 use super::on_record::OnRecord;
 use super::schema::{Engine, Meta, read_number};
 use super::writer::Writer;
@@ -23,6 +25,7 @@ const EXPIRY_STEP: usize = 256;
 pub struct Rebuild {
     contacts: Tree,
     by_contact: Tree,
+    lists: Tree,
     on_record: OnRecord,
     after: Option<EventId>,
     events: u64,
@@ -57,8 +60,9 @@ impl Writer {
         self.rebuild = None;
         self.change(|writer, engine| {
             let (contacts, by_contact) = engine.next_generation()?;
+            let lists = engine.next_lists()?;
             let on_record = writer.shared.on_record.another();
-            writer.rebuild = Some(Rebuild { contacts, by_contact, on_record, after: None, events: 0, made: 0 });
+            writer.rebuild = Some(Rebuild { contacts, by_contact, lists, on_record, after: None, events: 0, made: 0 });
             Ok(())
         })
     }
@@ -97,7 +101,7 @@ impl Writer {
 
     fn put_in_force(&mut self, rebuild: Rebuild) -> Result<(), StoreError> {
         self.settle()?;
-        let Rebuild { contacts, by_contact, on_record, made, .. } = rebuild;
+        let Rebuild { contacts, by_contact, lists, on_record, made, .. } = rebuild;
         self.change(|writer, engine| {
             engine.meta.insert(Meta::Generation.key(), &(engine.generation + 1).to_be_bytes())?;
             engine.flush()?;
@@ -107,7 +111,9 @@ impl Writer {
             engine.generation += 1;
             engine.contacts = contacts;
             engine.by_contact = by_contact;
+            engine.lists = lists;
         });
+        listed::load(&self.shared)?;
         self.shared.on_record.replace(on_record);
         self.shared.contacts.store(made, Ordering::Relaxed);
         Ok(())
@@ -180,10 +186,12 @@ impl Rebuild {
     /// Reads some events; whether there are more.
     fn step(&mut self, engine: &Engine) -> Result<bool, StoreError> {
         let mut changes = ContactChanges::new(&self.contacts, &self.on_record);
+        let mut lists = ListChanges::new(&self.lists);
         let mut count = 0;
         for stored in events::range(&engine.events, self.after, EventId(u128::MAX)).take(STEP) {
             let stored = stored?;
             changes.add(&stored)?;
+            lists.add(&stored)?;
             self.after = Some(stored.event.id);
             count += 1;
         }
@@ -201,6 +209,7 @@ impl Rebuild {
         self.events += count as u64;
         self.contacts.apply_batch(contacts)?;
         self.by_contact.apply_batch(by_contact)?;
+        lists.apply()?;
         Ok(count == STEP)
     }
 }

@@ -11,7 +11,7 @@ use super::queue::{Reply, Work};
 use super::schema::{Engine, Lock, Sync};
 use super::shared::{Shared, State};
 use super::upkeep::Rebuild;
-use super::{NewEvent, Recorded, Settings, StoreError, contacts, events};
+use super::{NewEvent, Recorded, Settings, StoreError, contacts, erased, events, listed};
 use crate::ops::event::{LogEvent, say};
 use crate::policy::EventId;
 use jiff::Timestamp;
@@ -133,12 +133,11 @@ impl Writer {
 
     /// Writes one batch and answers. The error is that of the batch, for whoever cares besides.
     fn commit(&mut self, records: Vec<(Vec<NewEvent>, Reply)>, soon: Vec<NewEvent>) -> Result<(), StoreError> {
-        let now = Timestamp::now();
         let nobody_waits = records.is_empty();
         let mut operations = Vec::new();
         let mut replies = Vec::new();
         for (events, reply) in records {
-            match self.sequence.prepare(events, now) {
+            match self.prepare(events) {
                 Ok(prepared) => {
                     operations.push(prepared);
                     replies.push(reply);
@@ -148,7 +147,7 @@ impl Writer {
         }
         for event in soon {
             let queue_id = event.queue_id.clone();
-            match self.sequence.prepare(vec![event], now) {
+            match self.prepare(vec![event]) {
                 Ok(prepared) => operations.push(prepared),
                 Err(error) => {
                     let queue_id = queue_id.as_deref().unwrap_or("-");
@@ -197,6 +196,7 @@ impl Writer {
                 writer.unsynced = false;
             }
             batch.contacts.suppressible.iter().for_each(|contact| shared.on_record.insert(*contact));
+            shared.listed.note(&engine.lists, &batch.lists.entries)?;
             shared.events.store(events, Ordering::Relaxed);
             shared.contacts.fetch_add(batch.contacts.new_contacts, Ordering::Relaxed);
             writer.newest = batch.newest.unwrap_or(writer.newest);
@@ -243,11 +243,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives new events their ids.
+    /// Gives new events their ids, and keeps from them what must not be recorded.
     ///
     /// # Errors
-    /// [`StoreError::Engine`] when one is too long.
+    /// [`StoreError::Engine`] when one is too long, or cannot stand on the list it is for.
     pub fn prepare(&mut self, events: Vec<NewEvent>) -> Result<Vec<Prepared>, StoreError> {
+        let events = erased::admit(&self.shared, events)?;
         self.sequence.prepare(events, Timestamp::now())
     }
 
@@ -294,6 +295,11 @@ impl Writer {
         });
     }
 
+    /// Has the trees opened again before the next write.
+    pub fn give_up_trees(&mut self) {
+        self.broken = true;
+    }
+
     /// Opens the trees again if the last write failed.
     ///
     /// # Errors
@@ -332,7 +338,9 @@ impl Writer {
                 shared.on_record.insert(shared.on_record.fingerprint(address));
             }
         });
+        shared.erased.load(&engine.erased)?;
         shared.put(State::Open(Box::new(engine)));
+        listed::load(&shared)?;
         self.broken = false;
         match contacts {
             Ok(contacts) => shared.contacts.store(contacts, Ordering::Relaxed),
