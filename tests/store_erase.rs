@@ -181,6 +181,14 @@ fn fill(store: &Store) {
     }
 }
 
+/// Until nothing waits to be written, nor is being written.
+fn wait(store: &Store) {
+    while store.figures().waiting > 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(store.import([]).unwrap(), 0);
+}
+
 fn is_recipient(store: &Store, message_id: &str, who: &str) -> bool {
     store.find_send(&MessageId(message_id.to_owned()), &address(who)).unwrap().is_some_and(|found| found.recipient)
 }
@@ -224,6 +232,7 @@ fn after_erasure_and_compaction_no_file_of_the_store_names_the_person_and_others
         assert_eq!(left.iter().filter(|event| event.what.name() == "erase").count(), 1, "{when}");
         assert_eq!(store.figures().events, left.len() as u64, "{when}");
     };
+    wait(&store);
     check(&store, "after the erasure");
 
     // The other Joe is not who is looked for.
@@ -487,4 +496,57 @@ fn kill_9_while_compacting_loses_nothing_that_was_acknowledged() {
     }
     println!("{} acknowledged, {cut_off} of 20 compactions cut off", acknowledged.len());
     assert!(cut_off > 0, "no kill hit a compaction");
+}
+
+/// Erases for [`an_erasure_cut_off_half_way_is_completed_by_asking_again`], which starts it and kills it.
+#[test]
+#[ignore = "the child of another test"]
+fn child_that_erases() {
+    let Some(path) = std::env::var_os("BACKSTOP_TEST_STORE") else { return };
+    let store = open(Path::new(&path));
+    println!("begins");
+    store.erase(&address(JOE), erase(true)).expect("erased");
+    println!("done");
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+#[test]
+fn an_erasure_cut_off_half_way_is_completed_by_asking_again() {
+    let mut cut_off = 0;
+    for round in 0..8_u64 {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path());
+        store.import((0..3000).map(|number| bounce(JOE, "550 nobody", &number.to_string()))).unwrap();
+        store.close().unwrap();
+        drop(store);
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_erases", "--ignored", "--nocapture"])
+            .env("BACKSTOP_TEST_STORE", directory.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.by_ref().map_while(Result::ok).any(|line| line.contains("begins")));
+        std::thread::sleep(Duration::from_millis(round * 15));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let done = lines.map_while(Result::ok).any(|line| line.contains("done"));
+        let store = open(directory.path());
+        let begun = store.is_erased(&address(JOE));
+        assert!(begun || !done);
+        cut_off += u32::from(begun && !done);
+        if !begun {
+            assert_eq!(store.contact(&address(JOE)).unwrap().unwrap().facts.len(), 3000, "nothing goes before");
+        }
+        store.erase(&address(JOE), erase(true)).unwrap();
+        store.compact(&mut |_| {}).unwrap();
+        assert_eq!(store.figures().events, events(&store).len() as u64);
+        store.close().unwrap();
+        drop(store);
+        assert!(files_with(directory.path(), &["joe.miller77"]).is_empty(), "round {round}");
+        let store = open(directory.path());
+        assert!(store.is_erased(&address(JOE)) && store.contact(&address(JOE)).unwrap().is_none());
+    }
+    println!("{cut_off} of 8 erasures cut off");
+    assert!(cut_off > 0, "no kill hit an erasure");
 }

@@ -348,7 +348,7 @@ impl Writer {
         let shared = self.shared.clone();
         self.change(|_, engine| {
             let (mut changed, mut removed) = (0, 0);
-            let (mut events, mut facts) = (Batch::default(), Batch::default());
+            let (mut events, mut facts) = (BTreeMap::new(), BTreeMap::new());
             for id in ids {
                 let remains = match events::get(&engine.events, *id) {
                     Ok(Some(stored)) => match person.without(&stored.event) {
@@ -362,25 +362,37 @@ impl Writer {
                 };
                 changed += 1;
                 for key in engine.events.scan_prefix(id.0.to_be_bytes()).keys() {
-                    events.remove(key?);
+                    events.insert(key?.to_vec(), None);
                 }
                 match remains {
                     Some(stored) => {
-                        stored.entries()?.into_iter().for_each(|(key, value)| events.insert(key, value));
+                        events.extend(stored.entries()?.into_iter().map(|(key, value)| (key, Some(value))));
                         renew_facts(engine, &stored, &mut facts)?;
                     }
                     None => removed += 1,
                 }
             }
-            engine.events.apply_batch(events)?;
-            engine.contacts.apply_batch(facts)?;
             let left = shared.events.load(Ordering::Relaxed).saturating_sub(removed);
+            let counters = engine.meta.get(Meta::Counters.key())?;
+            let counters = counters.as_ref().and_then(|counters| counters.split_last_chunk::<8>());
+            let counters = counters.map(|(ids, _)| [ids, &left.to_be_bytes()].concat());
+            // In one, so that the count is right whenever it is cut off.
+            engine.transaction(|trees| {
+                for (key, value) in &events {
+                    match value {
+                        Some(value) => trees.events.insert(&key[..], &value[..])?,
+                        None => trees.events.remove(&key[..])?,
+                    };
+                }
+                for (key, value) in &facts {
+                    trees.contacts.insert(&key[..], &value[..])?;
+                }
+                for counters in &counters {
+                    trees.meta.insert(Meta::Counters.key(), &counters[..])?;
+                }
+                Ok(())
+            })?;
             shared.events.store(left, Ordering::Relaxed);
-            if let Some(counters) = engine.meta.get(Meta::Counters.key())?
-                && let Some((rest, _)) = counters.split_last_chunk::<8>()
-            {
-                engine.meta.insert(Meta::Counters.key(), [rest, &left.to_be_bytes()].concat())?;
-            }
             Ok(changed)
         })
     }
@@ -414,7 +426,11 @@ impl Writer {
 }
 
 /// Writes the facts of a changed event anew, where they are on record.
-fn renew_facts(engine: &Engine, stored: &StoredEvent, facts: &mut Batch) -> Result<(), StoreError> {
+fn renew_facts(
+    engine: &Engine,
+    stored: &StoredEvent,
+    facts: &mut BTreeMap<Vec<u8>, Vec<u8>>,
+) -> Result<(), StoreError> {
     let StoredEvent { event, content_key } = stored;
     for (address, fact) in event.facts() {
         let key = match content_key {
