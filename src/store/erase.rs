@@ -387,7 +387,7 @@ impl Writer {
                 for (key, value) in &facts {
                     trees.contacts.insert(&key[..], &value[..])?;
                 }
-                for counters in &counters {
+                if let Some(counters) = &counters {
                     trees.meta.insert(Meta::Counters.key(), &counters[..])?;
                 }
                 Ok(())

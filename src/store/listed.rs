@@ -59,7 +59,8 @@ pub struct Listed {
     /// The salts in use, and how many entries have them; none while they are still being read.
     salts: RwLock<Salts>,
     any: AtomicBool,
-    ready: AtomicBool,
+    /// The number of the reading that is whole in memory; 0 while there is none.
+    ready: AtomicU64,
     /// Counts how often it was read anew. Held for as long as entries pass from the tree into the set, so that
     /// none is put in that was removed meanwhile.
     reading: Mutex<u64>,
@@ -74,17 +75,20 @@ impl Listed {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
             salts: RwLock::default(),
             any: AtomicBool::new(false),
-            ready: AtomicBool::new(true),
-            reading: Mutex::new(0),
+            ready: AtomicU64::new(1),
+            reading: Mutex::new(1),
         }
     }
 
-    /// Whether everything is in memory.
-    pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+    /// The first list the address is on; nothing if not everything is in memory.
+    pub fn find_if_ready(&self, address: &Address) -> Option<Option<OperatorList>> {
+        let ready = self.ready.load(Ordering::Acquire);
+        let found = (ready > 0).then(|| self.find(address))?;
+        // It may have been emptied while we looked.
+        (found.is_some() || self.ready.load(Ordering::Acquire) == ready).then_some(found)
     }
 
-    /// The first list the address is on.
+    /// The first list the address is on, of what is in memory.
     pub fn find(&self, address: &Address) -> Option<OperatorList> {
         if !self.any.load(Ordering::Relaxed) {
             return None;
@@ -182,7 +186,7 @@ impl Listed {
         if let Some(salt) = list_key::salt_in(subject) {
             let mut salts = self.salts.write().unwrap_or_else(PoisonError::into_inner);
             salts.iter_mut().filter(|(known, _)| **known == *salt).for_each(|(_, count)| *count -= 1);
-            if self.is_ready() {
+            if self.ready.load(Ordering::Acquire) > 0 {
                 salts.retain(|(_, count)| *count > 0);
             }
         }
@@ -212,7 +216,7 @@ impl Listed {
     fn restart(&self, engine: &Engine) -> Result<u64, StoreError> {
         let salts = salts_in(&engine.lists)?;
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        self.ready.store(false, Ordering::Release);
+        self.ready.store(0, Ordering::Release);
         self.shards.iter().for_each(|shard| *shard.write().unwrap_or_else(PoisonError::into_inner) = Shard::default());
         self.counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
         *self.salts.write().unwrap_or_else(PoisonError::into_inner) = salts;
@@ -240,7 +244,7 @@ impl Listed {
             Some(last) if count == STEP => Ok(Some([&last[..], &[0]].concat())),
             _ => {
                 self.salts.write().unwrap_or_else(PoisonError::into_inner).retain(|(_, count)| *count > 0);
-                self.ready.store(true, Ordering::Release);
+                self.ready.store(number, Ordering::Release);
                 Ok(None)
             }
         }
@@ -285,4 +289,37 @@ fn salts_in(lists: &Tree) -> Result<Salts, StoreError> {
         first.extend([0xff; 33]);
     }
     Ok(salts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    #[ignore = "takes long without --release"]
+    fn ten_million_hashed_entries_fit_into_two_hundred_megabytes() {
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+        };
+        let listed = Listed::new(AddressKey::new(&[7; 16]));
+        let before = resident();
+        for number in 0..10_000_000_u64 {
+            let mut subject = [0; 33];
+            subject[0] = 7;
+            subject[1..9].copy_from_slice(&number.to_be_bytes());
+            listed.insert(&subject);
+        }
+        let taken = resident() - before;
+        let addresses: Vec<Address> =
+            (0..10_000).map(|number| Address::parse(&format!("c{number}@example.org")).unwrap()).collect();
+        let since = Instant::now();
+        for _ in 0..100 {
+            assert!(addresses.iter().all(|address| listed.find(std::hint::black_box(address)).is_none()));
+        }
+        println!("{taken} MiB; {:?} for one who is not listed", since.elapsed() / 1_000_000);
+        assert!(taken < 200, "{taken} MiB");
+    }
 }

@@ -34,15 +34,15 @@ impl Store {
     /// memory.
     pub fn listed(&self, address: &Address) -> Option<OperatorList> {
         let shared = &self.inner.shared;
-        if !shared.listed.is_ready() {
-            let reading = shared.read();
-            let found = |subject: &[u8], _, _: &[u8]| ControlFlow::Break(list_key::list_of(subject));
-            let found = reading.engine().and_then(|engine| shared.listed.find_in_tree(&engine.lists, address, found));
-            if let Ok(found) = found {
-                return found;
-            }
+        if let Some(found) = shared.listed.find_if_ready(address) {
+            return found;
         }
-        shared.listed.find(address)
+        let reading = shared.read();
+        let found = |subject: &[u8], _, _: &[u8]| ControlFlow::Break(list_key::list_of(subject));
+        match reading.engine().and_then(|engine| shared.listed.find_in_tree(&engine.lists, address, found)) {
+            Ok(found) => found,
+            Err(_) => shared.listed.find(address),
+        }
     }
 
     /// The entries of a list, in order, behind `cursor`, at most `limit`: addresses before domains before hashes.
