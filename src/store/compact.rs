@@ -240,3 +240,55 @@ fn wait_until_free(db: &PathBuf) -> Result<(), StoreError> {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swap_cut_off_anywhere_ends_the_same() {
+        for cut_off in 0..6 {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path();
+            let copy = path.join(DIRECTORY);
+            fs::create_dir_all(copy.join("blobs")).unwrap();
+            fs::create_dir(path.join("blobs")).unwrap();
+            for name in ["db", "conf", "blobs/1"] {
+                fs::write(path.join(name), "old").unwrap();
+                fs::write(copy.join(name), "new").unwrap();
+            }
+            fs::write(path.join("snap.0001"), "old").unwrap();
+            fs::write(path.join("lock"), "").unwrap();
+            fs::write(copy.join(MARKER), "").unwrap();
+            let steps: [&dyn Fn(); 5] = [
+                &|| fs::remove_file(path.join("snap.0001")).unwrap(),
+                &|| fs::rename(copy.join("db"), path.join("db")).unwrap(),
+                &|| fs::rename(copy.join("conf"), path.join("conf")).unwrap(),
+                &|| fs::remove_dir_all(path.join("blobs")).unwrap(),
+                &|| fs::rename(copy.join("blobs"), path.join("blobs")).unwrap(),
+            ];
+            steps.iter().take(cut_off).for_each(|step| step());
+            for again in 0..2 {
+                complete(path).unwrap();
+                for name in ["db", "conf", "blobs/1"] {
+                    assert_eq!(fs::read_to_string(path.join(name)).unwrap(), "new", "{cut_off} {again}: {name}");
+                }
+                let mut left: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+                left.sort();
+                assert_eq!(left, ["blobs", "conf", "db", "lock"], "{cut_off} {again}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_without_its_marker_is_thrown_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        fs::create_dir(path.join(DIRECTORY)).unwrap();
+        for name in ["db", "snap.0001", "compacted/db"] {
+            fs::write(path.join(name), "old").unwrap();
+        }
+        complete(path).unwrap();
+        assert!(path.join("db").exists() && path.join("snap.0001").exists() && !path.join(DIRECTORY).exists());
+    }
+}
