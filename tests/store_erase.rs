@@ -198,6 +198,7 @@ fn after_erasure_and_compaction_no_file_of_the_store_names_the_person_and_others
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     fill(&store);
+    wait(&store);
     // These wait when the erasure begins.
     store.record_soon(vec![skip(JOE)]).unwrap();
     store.remember_send(send("3@x", &[ANN, JOE])).unwrap();
