@@ -103,6 +103,20 @@ async fn a_contact_never_heard_of_is_not_found_and_a_text_is_no_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_policy_in_force_is_told_whole() {
+    let backstop = start().await;
+    let policy = backstop.get("/v1/policy").await.json();
+    assert_eq!((&policy["profile"], &policy["settle_days"]), (&json!("standard"), &json!(6)));
+    assert_eq!(policy["proof_of_life"], json!({"soft": 1, "unknown": 3, "hard": 3}));
+    let want = json!({
+        "category": "rejected", "hard_responses": 1, "responses": 3, "span_days": 0, "reactivate_days": null,
+        "doubling": false, "counts_as": "transient",
+    });
+    assert_eq!(policy["table"][0], want);
+    assert_eq!(policy["table"].as_array().map(Vec::len), Some(7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operator_suppresses_and_reactivates_with_a_reason() {
     let backstop = start().await;
     let suppress = "/v1/contacts/joe@example.org/suppress";

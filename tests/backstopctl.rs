@@ -129,6 +129,8 @@ async fn status_events_ingest_and_rebuild_are_told_in_words_and_in_json() {
         (&["events"], 0, "gone@example.net"),
         (&["--json", "events"], 0, "\"address\":\"gone@example.net\""),
         (&["status"], 0, "mode enforce"),
+        (&["policy", "show"], 0, "profile standard, settled after 6 days"),
+        (&["--json", "policy", "show"], 0, "\"category\":\"complaint\",\"hard_responses\":1,"),
         (&["--json", "status"], 0, "\"mode\":\"enforce\""),
         (&["rebuild"], 0, "1 contact records made anew"),
         (&["--json", "rebuild"], 0, "{\"contacts\":1}"),
@@ -264,6 +266,7 @@ async fn the_group_decides_who_may_change_who_may_ask_and_who_may_nothing() {
         (readers, &["rebuild"], 77),
         (readers, &["ingest", large], 77),
         (readers, &["check", "new@example.org"], 0),
+        (readers, &["policy", "show"], 0),
         (Gid::from_raw(STRANGER), &show, 77),
         (Gid::from_raw(STRANGER), &["show", "nobody@example.org"], 77), // not even whether it is known
         (Gid::from_raw(STRANGER), &suppress, 77),

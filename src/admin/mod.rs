@@ -12,11 +12,13 @@ mod events;
 mod linger;
 mod mails;
 mod metrics;
+mod policy;
 pub mod routes;
 pub mod server;
 mod status;
 mod suppressions;
 pub mod wire;
+pub mod wire_policy;
 
 pub use access::{Access, Caller};
 pub use answer::{JSON_BYTES, MAIL_BYTES};

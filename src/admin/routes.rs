@@ -3,7 +3,7 @@
 use super::access::{Access, Caller};
 use super::answer::Refusal;
 use super::server::Daemon;
-use super::{contacts, events, mails, metrics, status, suppressions};
+use super::{contacts, events, mails, metrics, policy, status, suppressions};
 use crate::service::Service;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -41,6 +41,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/contacts/{address}/suppress", post(contacts::suppress))
         .route("/v1/contacts/{address}/reactivate", post(contacts::reactivate))
         .route("/v1/suppressions", get(suppressions::list))
+        .route("/v1/policy", get(policy::show))
         .route("/v1/check", post(contacts::check))
         .route("/v1/classify", post(mails::classify))
         .route("/v1/ingest", post(mails::ingest))

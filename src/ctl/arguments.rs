@@ -89,6 +89,12 @@ pub enum Command {
     },
     /// Make every contact record anew from the events
     Rebuild,
+    /// How many bounces suppress, and for how long
+    Policy {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
     /// The table of bounce codes
     Codes,
     /// The rules that judge replies
@@ -97,6 +103,13 @@ pub enum Command {
         #[command(subcommand)]
         command: RulesCommand,
     },
+}
+
+/// What to do with the policy.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// The table in force: the profile's, with the changes in backstop.toml
+    Show,
 }
 
 /// What to do with the rules.

@@ -1,7 +1,7 @@
 //! `backstopctl`: what an operator types, and what is printed for it.
 //!
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
-//! `show`, `list`, `change`, `ingest` and `events` ask it; `offline` needs no daemon; `table` aligns columns and keeps
+//! `show`, `list`, `change`, `ingest`, `events` and `policy` ask it; `offline` needs no daemon; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
 
 mod arguments;
@@ -14,12 +14,13 @@ mod list;
 mod mailbox;
 mod offline;
 mod output;
+mod policy;
 mod progress;
 mod show;
 mod table;
 mod when;
 
-pub use arguments::{Arguments, Command, RulesCommand};
+pub use arguments::{Arguments, Command, PolicyCommand, RulesCommand};
 pub use exit::{Exit, Failure};
 
 use clap::Parser;
@@ -65,6 +66,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Ingest { paths, again } => ingest::ingest(&client()?, &paths, again, out),
         Command::Events { since, follow } => events::events(&client()?, since.as_deref(), follow, out),
         Command::Rebuild => events::rebuild(&client()?, out),
+        Command::Policy { command: PolicyCommand::Show } => policy::show(&client()?, out),
         Command::Codes => offline::codes(out),
         Command::Rules { command: RulesCommand::Test { file } } => offline::rules_test(&file, out),
         Command::Rules { command: RulesCommand::List { rules } } => offline::rules_list(rules.as_deref(), out),
