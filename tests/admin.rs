@@ -3,7 +3,7 @@
 mod support_admin;
 
 use backstop::admin::server::Server;
-use backstop::policy::{Event, SkipReason, What};
+use backstop::policy::{Event, Level, SkipReason, What};
 use backstop::store::Store;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -64,6 +64,16 @@ async fn a_contact_is_shown_with_its_suppression_and_its_evidence() {
         "retracted": false,
     });
     assert_eq!(*response, want);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bounce_that_a_sign_of_life_retracted_is_shown_as_retracted() {
+    let backstop = start().await;
+    backstop.bounce("joe@example.org").await;
+    let what = What::Activity { level: Level::PURCHASE, campaign: None };
+    backstop.record("joe@example.org", jiff::Timestamp::now(), what).await;
+    let contact = backstop.get("/v1/contacts/joe@example.org").await.json();
+    assert_eq!((&contact["state"], &contact["responses"][0]["retracted"]), (&json!("active"), &json!(true)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

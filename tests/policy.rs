@@ -7,9 +7,10 @@ mod policy_facts;
 use backstop::classify::{BounceCode, BounceType, Category, Class, Fault};
 use backstop::mail::ListId;
 use backstop::policy::contact::FactKind;
-use backstop::policy::{Authority, Contact, Policy, Profile, Scope, State, fold};
+use backstop::policy::{Authority, Contact, Limit, Policy, Profile, Scope, State, fold};
 use backstop::report::Kind;
 use policy_facts::*;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[test]
@@ -389,4 +390,32 @@ fn rows_before_and_after_a_silence_each_need_three() {
 fn an_automatic_reply_never_leads_to_suppression() {
     let replies = (1..9).map(|day| of_kind(day, Kind::Autoreply, &format!("{day}"))).collect();
     assert_eq!((after(replies).state), State::Active);
+}
+
+#[test]
+fn a_complaint_suppresses_at_once_under_every_policy() {
+    for (_, profile) in Profile::ALL {
+        let mut policy = Policy::of(profile);
+        (policy.table.complaint.responses, policy.table.complaint.hard_responses) = (9, 9);
+        policy.table.complaint.reactivate_days = Some(1);
+        let state = on_day(30, vec![complaint(1, None), timer(2)], &policy);
+        assert_eq!((state.state, state.suppressions[0].until), (State::Suppressed, None), "{profile:?}");
+    }
+}
+
+#[test]
+fn the_last_limit_and_the_last_attributes_told_are_in_force() {
+    let limit = |day, limit| Dated { at: day_of(day), what: FactKind::Limit(limit) };
+    let attributes = |day, name: &str| {
+        let known = BTreeMap::from([(name.to_owned(), "x".to_owned())]);
+        Dated { at: day_of(day), what: FactKind::Attributes(known) }
+    };
+    let nine = Some(Limit { messages: 9, window_secs: 86_400 });
+    let contact = record(vec![limit(1, nine), attributes(2, "locale"), attributes(4, "name"), limit(5, None)]);
+    for (day, want, names) in [(0, None, None), (1, nine, None), (3, nine, Some("locale")), (5, None, Some("name"))] {
+        assert_eq!(contact.limit(day_of(day)), want, "day {day}");
+        let known = contact.attributes(day_of(day)).map(|known| known.keys().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(known, names.map(|name| vec![name]), "day {day}");
+    }
+    assert_eq!(fold(&contact, &Policy::default(), day_of(9)).state, State::Active);
 }

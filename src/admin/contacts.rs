@@ -43,7 +43,9 @@ pub(super) async fn show(
         return Err(never_heard_of(&address));
     }
     let state = fold(&contact.unwrap_or_default(), &policy, Timestamp::now());
-    let responses = events.iter().filter_map(response).collect();
+    let retracted = |event: &Event| state.retracted.binary_search(&event.id).is_ok();
+    let told = |event: &Event| Some(ResponseAnswer { retracted: retracted(event), ..response(event)? });
+    let responses = events.iter().filter_map(told).collect();
     Ok(json(&ContactAnswer {
         address,
         state: state.state,
