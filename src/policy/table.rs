@@ -69,27 +69,12 @@ impl Table {
                     complaint: cell(1, 1, 0, NEVER, Complaint),
                 };
             }
-            //                transient, failed, span: the more often one sends, the sooner a row is long
-            Profile::Daily =>
-            /*      */
-            {
-                (7, 10, 14)
-            }
-            Profile::TwiceWeekly =>
-            /**/
-            {
-                (5, 6, 10)
-            }
-            Profile::Weekly =>
-            /*     */
-            {
-                (3, 4, 14)
-            }
-            Profile::Monthly =>
-            /*    */
-            {
-                (3, 3, 60)
-            }
+            // Responses of transient and failed, days from the first to the last: the more often one sends, the
+            // sooner a row is long.
+            Profile::Daily => (7, 10, 14),
+            Profile::TwiceWeekly => (5, 6, 10),
+            Profile::Weekly => (3, 4, 14),
+            Profile::Monthly => (3, 3, 60),
         };
         Table {
             rejected: cell(1, 1, 0, NEVER, Rejected),
