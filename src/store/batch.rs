@@ -3,12 +3,13 @@
 //! Everything is read and worked out before the transaction, which then only writes: while it runs, sled
 //! lets nobody read. Only the writer thread writes, so nothing changes in between.
 
-use super::contacts::{self, UNVERIFIED_KEPT};
-use super::events::{Entry, StoredEvent};
+use super::contacts::{self, InOrder, UNVERIFIED_KEPT};
+use super::events::{self, Entry, StoredEvent};
 use super::fact::{self, Head};
 use super::lists::ListChanges;
 use super::on_record::{Fingerprint, OnRecord};
 use super::schema::{Engine, Meta, read_number};
+use super::undone::Voiding;
 use super::{NewEvent, Recorded, StoreError};
 use crate::mail::Address;
 use crate::policy::{Event, EventId, What};
@@ -33,6 +34,8 @@ pub struct Counters {
     counter: u64,
     /// Events on record.
     pub events: u64,
+    /// Contacts with a record; not told by stores of before.
+    pub contacts: Option<u64>,
 }
 
 impl Counters {
@@ -42,10 +45,15 @@ impl Counters {
     /// [`StoreError`] when they cannot be read.
     pub fn read(meta: &Tree) -> Result<Counters, StoreError> {
         let Some(value) = meta.get(Meta::Counters.key())? else { return Ok(Counters::default()) };
-        let all: [u8; 24] = read_number(Meta::Counters, &value)?;
+        let number = |octets: &[u8]| octets.first_chunk().map(|octets| u64::from_be_bytes(*octets));
+        let (three, contacts): (sled::IVec, _) = match value.len() {
+            32 => (value.subslice(0, 24), number(&value[24..])),
+            _ => (value, None),
+        };
+        let all: [u8; 24] = read_number(Meta::Counters, &three)?;
         let mut numbers = all.as_chunks().0.iter().map(|number| u64::from_be_bytes(*number));
         let mut next = || numbers.next().unwrap_or(0);
-        Ok(Counters { milliseconds: next(), counter: next(), events: next() })
+        Ok(Counters { milliseconds: next(), counter: next(), events: next(), contacts })
     }
 }
 
@@ -64,7 +72,8 @@ impl Sequence {
         })
     }
 
-    fn next(&mut self, now: Timestamp) -> EventId {
+    /// The next id.
+    pub fn next(&mut self, now: Timestamp) -> EventId {
         self.milliseconds = self.milliseconds.max(now.as_millisecond());
         self.counter += 1;
         let at = Timestamp::from_millisecond(self.milliseconds).unwrap_or(Timestamp::MAX);
@@ -84,8 +93,12 @@ impl Sequence {
         events.into_iter().map(&mut prepare).collect()
     }
 
-    fn counters(&self, events: u64) -> Vec<u8> {
-        [self.milliseconds as u64, self.counter, events].iter().flat_map(|number| number.to_be_bytes()).collect()
+    /// The record of `meta` with so many events and contacts.
+    pub fn counters(&self, events: u64, contacts: u64) -> Vec<u8> {
+        [self.milliseconds as u64, self.counter, events, contacts]
+            .iter()
+            .flat_map(|number| number.to_be_bytes())
+            .collect()
     }
 }
 
@@ -104,85 +117,146 @@ impl From<Prepared> for NewEvent {
 
 /// Changes to the contact trees that follow from events.
 pub struct ContactChanges<'a> {
+    engine: &'a Engine,
     contacts: &'a Tree,
     on_record: &'a OnRecord,
     /// New value of every key of `contacts` that changes; none where it goes.
     pub entries: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// New keys of `by_contact`.
     pub by_contact: BTreeSet<Vec<u8>>,
-    /// Contacts that may be suppressed from now on.
-    pub suppressible: Vec<Fingerprint>,
+    /// New entries of `voided`.
+    pub voided: BTreeMap<EventId, Voiding>,
+    /// Contacts of whom something changes, and whether what is new may suppress them.
+    pub touched: Vec<(Fingerprint, bool)>,
     /// How many contacts had no record before.
     pub new_contacts: u64,
 }
 
 impl<'a> ContactChanges<'a> {
-    /// No changes yet to this tree, whose contacts that may be suppressed are `on_record`.
-    pub fn new(contacts: &'a Tree, on_record: &'a OnRecord) -> ContactChanges<'a> {
+    /// No changes yet to `contacts`, which is that of the engine or one being made anew.
+    pub fn new(engine: &'a Engine, contacts: &'a Tree, on_record: &'a OnRecord) -> ContactChanges<'a> {
         ContactChanges {
+            engine,
             contacts,
             on_record,
             entries: BTreeMap::new(),
             by_contact: BTreeSet::new(),
-            suppressible: Vec::new(),
+            voided: BTreeMap::new(),
+            touched: Vec::new(),
             new_contacts: 0,
         }
     }
 
-    /// The event on record under a key, if any. An entry that cannot be read is as good as none.
-    fn known(&self, key: &[u8]) -> Result<Option<EventId>, StoreError> {
-        let event = |entry: &[u8]| Head::read(entry).ok().map(|head| head.event);
+    /// The entry under a key, with these changes.
+    fn entry(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.entries.get(key) {
-            Some(changed) => Ok(changed.as_deref().and_then(event)),
-            None => Ok(self.contacts.get(key)?.as_deref().and_then(event)),
+            Some(changed) => Ok(changed.clone()),
+            None => Ok(self.contacts.get(key)?.map(|entry| entry.to_vec())),
         }
     }
 
-    /// The id under which a report was recorded before.
+    /// The id under which a report was recorded before. An entry that cannot be read is as good as none.
     ///
     /// # Errors
     /// [`StoreError`] when the tree cannot be read.
     pub fn repeated(&self, stored: &StoredEvent) -> Result<Option<EventId>, StoreError> {
         let Some(key) = stored.content_key else { return Ok(None) };
-        self.known(&contacts::content_key(stored.event.address.as_ref(), key))
+        let key = contacts::content_key(stored.event.address.as_ref(), key);
+        Ok(self.entry(&key)?.and_then(|entry| Head::read(&key, &entry).ok()).map(|head| head.event))
     }
 
-    /// Adds an event.
+    /// Whether the event or batch was undone.
+    fn is_undone(&self, id: EventId) -> Result<bool, StoreError> {
+        Ok(self.voided.contains_key(&id) || Voiding::of(&self.engine.voided, id)?.is_some())
+    }
+
+    /// Whether the event is a piece of a batch that was taken back.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the tree cannot be read.
+    pub fn is_reverted(&self, stored: &StoredEvent) -> Result<bool, StoreError> {
+        match stored.event.what {
+            What::Imported { batch, .. } => self.is_undone(batch),
+            _ => Ok(false),
+        }
+    }
+
+    /// Adds an event. What it changes of the operator's lists is up to [`ListChanges`].
     ///
     /// # Errors
     /// [`StoreError`] when the tree cannot be read.
     pub fn add(&mut self, stored: &StoredEvent) -> Result<(), StoreError> {
-        let StoredEvent { event, content_key } = stored;
-        if let What::Imported { .. } = event.what {
-            let mut facts = event.facts().into_iter();
-            return facts.try_for_each(|(address, fact)| {
-                let key = contacts::event_key(Some(&address), event.id);
-                self.put(Some(&address), key, fact::encode(event.id, event.at, Some(&fact.what)))
-            });
+        let StoredEvent { event, .. } = stored;
+        match &event.what {
+            What::Imported { batch, list: None, .. } => return self.add_imported(*batch, event),
+            What::Imported { list: Some(_), .. } => return Ok(()),
+            What::Void { target, .. } => {
+                self.voided.entry(*target).or_insert(Voiding { by: event.id, batch: false, swept: false });
+                self.void(*target)?;
+            }
+            What::Revert { batch, .. } => {
+                self.voided.entry(*batch).or_insert(Voiding { by: event.id, batch: true, swept: false });
+            }
+            _ => {}
         }
         let address = event.address.as_ref();
-        let fact = event.fact();
-        let key = match (content_key, &fact, address) {
-            (Some(key), ..) => contacts::content_key(address, *key),
-            (None, Some(_), _) => contacts::event_key(address, event.id),
-            (None, None, Some(_)) => {
+        let Some(key) = key_of(stored) else {
+            if address.is_some() {
                 self.by_contact.insert(contacts::event_key(address, event.id));
-                return Ok(());
             }
-            (None, None, None) => return Ok(()),
+            return Ok(());
         };
-        self.put(address, key, fact::encode(event.id, event.at, fact.as_ref().map(|fact| &fact.what)))
+        let mut entry = fact::encode(event.id, event.at, event.fact().as_ref().map(|fact| &fact.what));
+        if self.is_undone(event.id)? {
+            entry = fact::void(&entry);
+        }
+        self.put(address, key, entry)
+    }
+
+    /// Takes the fact of an event out of its contact's record; the entry goes on recognising a repeat.
+    fn void(&mut self, target: EventId) -> Result<(), StoreError> {
+        let Some(stored) = events::get(&self.engine.events, target)? else { return Ok(()) };
+        let Some(key) = key_of(&stored) else { return Ok(()) };
+        let Some(entry) = self.entry(&key)? else { return Ok(()) };
+        if Head::read(&key, &entry).is_ok_and(|head| head.event == target) {
+            self.entries.insert(key, Some(fact::void(&entry)));
+            let address = stored.event.address.iter();
+            self.touched.extend(address.map(|address| (self.on_record.fingerprint(address.as_str()), false)));
+        }
+        Ok(())
+    }
+
+    /// Adds a piece of an import: many contacts, in order of address or nearly.
+    fn add_imported(&mut self, batch: EventId, event: &Event) -> Result<(), StoreError> {
+        if self.is_undone(batch)? || self.is_undone(event.id)? {
+            return Ok(());
+        }
+        let mut facts: Vec<_> = event
+            .facts()
+            .into_iter()
+            .map(|(address, fact)| (contacts::prefix(Some(&address)), address, fact))
+            .collect();
+        facts.sort_by(|one, other| one.0.cmp(&other.0));
+        let mut known = InOrder::new(self.contacts);
+        for (prefix, address, fact) in facts {
+            if !known.has(&prefix)? && !self.changes(&prefix) {
+                self.new_contacts += 1;
+            }
+            let entry = fact::encode(event.id, event.at, Some(&fact.what));
+            self.touched.push((self.on_record.fingerprint(address.as_str()), true));
+            self.entries.insert(contacts::event_key(Some(&address), event.id), Some(entry));
+        }
+        Ok(())
     }
 
     fn put(&mut self, address: Option<&Address>, key: Vec<u8>, entry: Vec<u8>) -> Result<(), StoreError> {
-        let head = Head::read(&entry).expect("encode writes a head");
+        let head = Head::read(&key, &entry).expect("encode writes a head");
         if let Some(address) = address {
-            if !self.has_record(address)? {
+            let prefix = contacts::prefix(Some(address));
+            if !self.changes(&prefix) && self.contacts.scan_prefix(prefix).next().transpose()?.is_none() {
                 self.new_contacts += 1;
             }
-            if head.may_suppress() {
-                self.suppressible.push(self.on_record.fingerprint(address.as_str()));
-            }
+            self.touched.push((self.on_record.fingerprint(address.as_str()), head.may_suppress()));
         }
         self.entries.insert(key, Some(entry));
         match address {
@@ -191,20 +265,16 @@ impl<'a> ContactChanges<'a> {
         }
     }
 
-    fn has_record(&self, address: &Address) -> Result<bool, StoreError> {
-        if self.on_record.contains(address) {
-            return Ok(true);
-        }
-        let prefix = contacts::prefix(Some(address));
-        let changed = self.entries.range(prefix.clone()..).next().is_some_and(|(key, _)| key.starts_with(&prefix));
-        Ok(changed || self.contacts.scan_prefix(prefix).next().transpose()?.is_some())
+    /// Whether anything under this prefix changes.
+    fn changes(&self, prefix: &[u8]) -> bool {
+        self.entries.range(prefix.to_vec()..).next().is_some_and(|(key, _)| key.starts_with(prefix))
     }
 
     /// Keeps the newest [`UNVERIFIED_KEPT`], in whatever order they came.
     fn drop_oldest_unverified(&mut self, address: &Address) -> Result<(), StoreError> {
         let prefix = contacts::prefix(Some(address));
         let mut unverified = BTreeMap::new();
-        let mut keep = |key: &[u8], entry: &[u8]| match Head::read(entry) {
+        let mut keep = |key: &[u8], entry: &[u8]| match Head::read(key, entry) {
             Ok(head) if head.unverified() => drop(unverified.insert((head.at, head.event), key.to_vec())),
             _ => {}
         };
@@ -226,6 +296,16 @@ impl<'a> ContactChanges<'a> {
     }
 }
 
+/// The key of tree `contacts` under which an event about one contact stands; none where it has no place there.
+fn key_of(stored: &StoredEvent) -> Option<Vec<u8>> {
+    let StoredEvent { event, content_key } = stored;
+    let address = event.address.as_ref();
+    match content_key {
+        Some(key) => Some(contacts::content_key(address, *key)),
+        None => event.fact().map(|_| contacts::event_key(address, event.id)),
+    }
+}
+
 /// A batch in the making.
 pub struct Batch<'a> {
     engine: &'a Engine,
@@ -243,7 +323,7 @@ pub struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// An empty batch.
     pub fn new(engine: &'a Engine, on_record: &'a OnRecord) -> Batch<'a> {
-        let contacts = ContactChanges::new(&engine.contacts, on_record);
+        let contacts = ContactChanges::new(engine, &engine.contacts, on_record);
         let lists = ListChanges::new(&engine.lists);
         Batch { engine, contacts, lists, events: Vec::new(), recorded: 0, newest: None }
     }
@@ -272,12 +352,12 @@ impl<'a> Batch<'a> {
         self.events.is_empty()
     }
 
-    /// Writes it, all or nothing; not yet durable. `events` is how many are on record with it.
+    /// Writes it, all or nothing; not yet durable. `events` and `contacts` are on record with it.
     ///
     /// # Errors
     /// [`StoreError::Engine`].
-    pub fn write(&self, sequence: &Sequence, events: u64) -> Result<(), StoreError> {
-        let counters = sequence.counters(events);
+    pub fn write(&self, sequence: &Sequence, events: u64, contacts: u64) -> Result<(), StoreError> {
+        let counters = sequence.counters(events, contacts);
         self.engine.transaction(|trees| {
             for (key, value) in &self.events {
                 trees.events.insert(&key[..], &value[..])?;
@@ -290,6 +370,9 @@ impl<'a> Batch<'a> {
             }
             for key in &self.contacts.by_contact {
                 trees.by_contact.insert(&key[..], &[])?;
+            }
+            for (target, voiding) in &self.contacts.voided {
+                trees.voided.insert(&target.0.to_be_bytes(), voiding.encode())?;
             }
             for (key, value) in &self.lists.entries {
                 match value {

@@ -46,19 +46,42 @@ pub fn address_in(key: &[u8]) -> &[u8] {
     &key[..key.len().saturating_sub(TAIL)]
 }
 
-/// The record of a contact; none where no fact is on record.
+/// What is on record of a contact.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// Its facts, but for those of batches that do not count.
+    pub contact: Contact,
+    /// There are some of those: what the record comes to changes when their batch counts.
+    pub passed_over: bool,
+    /// One of the facts may suppress.
+    pub may_suppress: bool,
+}
+
+impl Record {
+    fn add(&mut self, key: &[u8], entry: &[u8], undone: &BTreeSet<EventId>) -> Result<(), StoreError> {
+        let head = Head::read(key, entry).map_err(|problem| damaged(key, problem))?;
+        if head.batch.is_some_and(|batch| undone.contains(&batch)) {
+            self.passed_over = true;
+            return Ok(());
+        }
+        self.may_suppress |= head.may_suppress();
+        let fact = fact::decode(key, entry).map_err(|problem| damaged(key, problem))?;
+        fact.into_iter().for_each(|fact| self.contact.insert(fact));
+        Ok(())
+    }
+}
+
+/// The record of a contact, which may be empty; the batches `undone` do not count.
 ///
 /// # Errors
 /// [`StoreError`] when it cannot be read.
-pub fn contact(contacts: &Tree, address: &Address) -> Result<Option<Contact>, StoreError> {
-    let mut contact = Contact::default();
+pub fn record(contacts: &Tree, address: &Address, undone: &BTreeSet<EventId>) -> Result<Record, StoreError> {
+    let mut record = Record::default();
     for entry in contacts.scan_prefix(prefix(Some(address))) {
-        let (key, value) = entry?;
-        if let Some(fact) = fact::decode(&value).map_err(|problem| damaged(&key, problem))? {
-            contact.insert(fact);
-        }
+        let (key, entry) = entry?;
+        record.add(&key, &entry, undone)?;
     }
-    Ok((!contact.facts.is_empty()).then_some(contact))
+    Ok(record)
 }
 
 /// Ids of the newest `limit` events of a contact, oldest first.
@@ -70,6 +93,7 @@ pub fn event_ids(
     by_contact: &Tree,
     address: &Address,
     limit: usize,
+    undone: &BTreeSet<EventId>,
 ) -> Result<Vec<EventId>, StoreError> {
     let mut ids = BTreeSet::new();
     let mut keep = |id| {
@@ -80,7 +104,10 @@ pub fn event_ids(
     };
     for entry in contacts.scan_prefix(prefix(Some(address))) {
         let (key, value) = entry?;
-        keep(Head::read(&value).map_err(|problem| damaged(&key, problem))?.event);
+        let head = Head::read(&key, &value).map_err(|problem| damaged(&key, problem))?;
+        if head.batch.is_none_or(|batch| !undone.contains(&batch)) {
+            keep(head.event);
+        }
     }
     for key in by_contact.scan_prefix(prefix(Some(address))).keys().rev().take(limit) {
         keep(event_in(&key?));
@@ -97,63 +124,95 @@ fn event_in(key: &[u8]) -> EventId {
 ///
 /// # Errors
 /// [`StoreError`] when they cannot be read.
-pub fn page(contacts: &Tree, cursor: Option<&str>, limit: usize) -> Result<Page<(Address, Contact)>, StoreError> {
+pub fn page(
+    contacts: &Tree,
+    cursor: Option<&str>,
+    limit: usize,
+    undone: &BTreeSet<EventId>,
+) -> Result<Page<(Address, Contact)>, StoreError> {
     // 0x01 sorts behind the NUL of the cursor's own keys and before every other address.
     let first = cursor.map_or(vec![1], |cursor| [cursor.as_bytes(), &[1]].concat());
     let mut page = Page { entries: Vec::new(), next: None };
-    let mut open: Option<(Vec<u8>, Contact, bool)> = None;
-    for entry in contacts.range(first..) {
-        let (key, value) = entry?;
-        let address = address_in(&key);
-        if open.as_ref().is_some_and(|(of, ..)| of != address) {
-            finish(&mut page, open.take())?;
-            if page.entries.len() >= limit {
-                page.next = page.entries.last().map(|(address, _)| address.as_str().to_owned());
-                return Ok(page);
-            }
+    let more = walk(contacts, first, undone, |address, record| {
+        if record.may_suppress {
+            let parsed = Address::parse(address).map_err(|error| damaged(address.as_bytes(), &error.to_string()))?;
+            page.entries.push((parsed, record.contact));
         }
-        let (_, contact, suppresses) = open.get_or_insert_with(|| (address.to_vec(), Contact::default(), false));
-        *suppresses |= Head::read(&value).map_err(|problem| damaged(&key, problem))?.may_suppress();
-        fact::decode(&value)
-            .map_err(|problem| damaged(&key, problem))?
-            .into_iter()
-            .for_each(|fact| contact.insert(fact));
-    }
-    finish(&mut page, open)?;
+        Ok(page.entries.len() < limit)
+    })?;
+    page.next = page.entries.last().filter(|_| more.is_some()).map(|(address, _)| address.as_str().to_owned());
     Ok(page)
 }
 
-fn finish(page: &mut Page<(Address, Contact)>, open: Option<(Vec<u8>, Contact, bool)>) -> Result<(), StoreError> {
-    if let Some((address, contact, true)) = open {
-        let parsed = Address::parse_bytes(&address).map_err(|error| damaged(&address, &error.to_string()))?;
-        page.entries.push((parsed, contact));
-    }
-    Ok(())
-}
-
-/// Reads through all contacts. `seen` is told each address, once or more often, and whether the fact at hand
-/// may suppress. Returns how many contacts there are.
+/// Reads contacts in order of address from a key on. `told` is given each with its record, and says whether to
+/// go on. Returns the key to go on from, none at the end.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] at the first entry that cannot be read.
-pub fn scan(contacts: &Tree, mut seen: impl FnMut(&str, bool)) -> Result<u64, StoreError> {
-    let mut count = 0;
-    let mut last = Vec::new();
-    for entry in contacts {
-        let (key, value) = entry?;
-        let head = Head::read(&value).map_err(|problem| damaged(&key, problem))?;
-        let address = address_in(&key);
-        if address.is_empty() {
-            continue;
+/// [`StoreError::Damaged`] at the first entry that cannot be read; that of `told`.
+pub fn walk(
+    contacts: &Tree,
+    from: Vec<u8>,
+    undone: &BTreeSet<EventId>,
+    mut told: impl FnMut(&str, Record) -> Result<bool, StoreError>,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut tell = |key: &[u8], record: Record| {
+        // Of nobody in particular.
+        let address = Some(address_in(key)).filter(|address| !address.is_empty());
+        let text = |address| std::str::from_utf8(address).map_err(|_| damaged(key, "the address is not UTF-8"));
+        address.map(text).transpose()?.map_or(Ok(true), |address| told(address, record))
+    };
+    let mut open: Option<(sled::IVec, Record)> = None;
+    for entry in contacts.range(from..) {
+        let (key, entry) = entry?;
+        if let Some((of, record)) = open.take_if(|(of, _)| address_in(of) != address_in(&key))
+            && !tell(&of, record)?
+        {
+            return Ok(Some(key.to_vec()));
         }
-        if address != last {
-            count += 1;
-            last.clear();
-            last.extend_from_slice(address);
-        }
-        seen(std::str::from_utf8(address).map_err(|_| damaged(&key, "the address is not UTF-8"))?, head.may_suppress());
+        open.get_or_insert_with(|| (key.clone(), Record::default())).1.add(&key, &entry, undone)?;
     }
-    Ok(count)
+    if let Some((of, record)) = open {
+        tell(&of, record)?;
+    }
+    Ok(None)
+}
+
+/// Looks for contacts in order of address: one search where many that are asked for lie between two that are on
+/// record.
+pub struct InOrder<'a> {
+    contacts: &'a Tree,
+    entries: Option<sled::Iter>,
+    /// The first key not before the contact asked for last; none at the end.
+    next: Option<sled::IVec>,
+}
+
+/// So many entries are read through before a contact is searched for.
+const READ_THROUGH: usize = 8;
+
+impl<'a> InOrder<'a> {
+    /// Nothing looked for yet.
+    pub fn new(contacts: &'a Tree) -> InOrder<'a> {
+        InOrder { contacts, entries: None, next: None }
+    }
+
+    /// Whether anything is under this prefix, which is not before the last one asked for.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the tree cannot be read.
+    pub fn has(&mut self, prefix: &[u8]) -> Result<bool, StoreError> {
+        for _ in 0..READ_THROUGH {
+            match (&mut self.entries, &self.next) {
+                (Some(_), Some(next)) if next.as_ref() >= prefix => return Ok(next.starts_with(prefix)),
+                (Some(_), None) => return Ok(false),
+                (Some(entries), Some(_)) => self.next = entries.next().transpose()?.map(|(key, _)| key),
+                (None, _) => break,
+            }
+        }
+        let mut entries = self.contacts.range(prefix..);
+        self.next = entries.next().transpose()?.map(|(key, _)| key);
+        self.entries = Some(entries);
+        Ok(self.next.as_ref().is_some_and(|next| next.starts_with(prefix)))
+    }
 }
 
 fn damaged(key: &[u8], problem: &str) -> StoreError {

@@ -176,7 +176,7 @@ impl Person {
             let Some(id) = key.first_chunk().map(|id| EventId(u128::from_be_bytes(*id))) else { continue };
             // The pieces of an event are looked at together: a name may stand across two of them.
             if open != Some(id) {
-                ids.extend(open.filter(|_| self.names.is_match(&record)));
+                ids.extend(open.filter(|id| self.names.is_match(&*events::readable(*id, &record))));
                 record.clear();
                 if id > last {
                     return Ok((ids, None));
@@ -189,7 +189,7 @@ impl Person {
             record.extend_from_slice(&value);
             count += 1;
         }
-        ids.extend(open.filter(|_| self.names.is_match(&record)));
+        ids.extend(open.filter(|id| self.names.is_match(&*events::readable(*id, &record))));
         Ok((ids, None))
     }
 
@@ -328,6 +328,7 @@ impl Writer {
             if remove_all(&engine.contacts, &prefix)? > 0 {
                 let _ = shared.contacts.try_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
             }
+            shared.on_record.remove(shared.on_record.fingerprint(person.address.as_str()));
             remove_all(&engine.by_contact, &prefix)?;
             let mut gone = BTreeMap::new();
             for entry in ListKey::of_address(&person.address) {
@@ -374,8 +375,8 @@ impl Writer {
             }
             let left = shared.events.load(Ordering::Relaxed).saturating_sub(removed);
             let counters = engine.meta.get(Meta::Counters.key())?;
-            let counters = counters.as_ref().and_then(|counters| counters.split_last_chunk::<8>());
-            let counters = counters.map(|(ids, _)| [ids, &left.to_be_bytes()].concat());
+            let counters = counters.as_deref().and_then(|counters| Some((counters.get(..16)?, counters.get(24..)?)));
+            let counters = counters.map(|(ids, contacts)| [ids, &left.to_be_bytes(), contacts].concat());
             // In one, so that the count is right whenever it is cut off.
             engine.transaction(|trees| {
                 for (key, value) in &events {
@@ -437,8 +438,11 @@ fn renew_facts(
             Some(key) => contacts::content_key(Some(&address), *key),
             None => contacts::event_key(Some(&address), event.id),
         };
-        if engine.contacts.contains_key(&key)? {
-            facts.insert(key, fact::encode(event.id, event.at, Some(&fact.what)));
+        if let Some(known) = engine.contacts.get(&key)? {
+            let entry = fact::encode(event.id, event.at, Some(&fact.what));
+            // What was undone stays so.
+            let voided = matches!(fact::decode(&key, &known), Ok(None));
+            facts.insert(key, if voided { fact::void(&entry) } else { entry });
         }
     }
     Ok(())

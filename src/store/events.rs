@@ -1,15 +1,17 @@
 //! The event log: keys and encoding of tree `events`.
 //!
 //! A record is an octet of version, an octet that counts its pieces, an octet that tells whether a content
-//! key follows, the content key, and the event as JSON. Records longer than [`PIECE`] continue under the
-//! same id with the piece number behind it.
+//! key follows, the content key, and the event as JSON; a piece of an import, version 2, as [`packed`] says.
+//! Records longer than [`PIECE`] continue under the same id with the piece number behind it.
 
-use super::StoreError;
 use super::schema::PIECE;
+use super::{StoreError, packed};
 use crate::policy::{ContentKey, Event, EventId};
 use sled::{IVec, Tree};
+use std::borrow::Cow;
 
 const VERSION: u8 = 1;
+const PACKED: u8 = 2;
 
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
@@ -29,9 +31,12 @@ impl StoredEvent {
     /// # Errors
     /// [`StoreError::Engine`] when it is longer than 255 pieces (1 MiB).
     pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
-        let mut record = vec![VERSION, 0, u8::from(self.content_key.is_some())];
+        let packed = packed::encode(&self.event);
+        let version = if packed.is_some() { PACKED } else { VERSION };
+        let mut record = vec![version, 0, u8::from(self.content_key.is_some())];
         record.extend(self.content_key.iter().flat_map(|key| key.0));
-        serde_json::to_writer(&mut record, &self.event).map_err(|error| StoreError::Engine(error.to_string()))?;
+        let event = packed.unwrap_or_else(|| serde_json::to_vec(&self.event));
+        record.extend(event.map_err(|error| StoreError::Engine(error.to_string()))?);
         let pieces = u8::try_from(record.len().div_ceil(PIECE))
             .map_err(|_| StoreError::Engine(format!("an event of {} octets is too long", record.len())))?;
         record[1] = pieces;
@@ -40,17 +45,30 @@ impl StoredEvent {
     }
 
     fn decode(id: EventId, record: &[u8]) -> Result<StoredEvent, StoreError> {
-        let (content_key, json) = match record {
-            [VERSION, _, 0, json @ ..] => (None, json),
-            [VERSION, _, 1, rest @ ..] => {
-                let (key, json) = rest.split_first_chunk().ok_or_else(|| damaged(id, "cut off"))?;
-                (Some(ContentKey(*key)), json)
+        let (version, content_key, event) = match record {
+            [version @ (VERSION | PACKED), _, 0, event @ ..] => (*version, None, event),
+            [version @ (VERSION | PACKED), _, 1, rest @ ..] => {
+                let (key, event) = rest.split_first_chunk().ok_or_else(|| damaged(id, "cut off"))?;
+                (*version, Some(ContentKey(*key)), event)
             }
             _ => return Err(damaged(id, "unknown version")),
         };
-        let event = serde_json::from_slice(json).map_err(|error| damaged(id, &error.to_string()))?;
+        let event = match version {
+            PACKED => packed::decode(event),
+            _ => serde_json::from_slice(event).map_err(|error| error.to_string()),
+        };
+        let event = event.map_err(|problem| damaged(id, &problem))?;
         Ok(StoredEvent { event, content_key })
     }
+}
+
+/// The octets of a record as somebody can look for a word in them: what is packed is unpacked.
+pub fn readable(id: EventId, record: &[u8]) -> Cow<'_, [u8]> {
+    let unpacked = match record.first() {
+        Some(&PACKED) => StoredEvent::decode(id, record).ok().and_then(|stored| serde_json::to_vec(&stored.event).ok()),
+        _ => None,
+    };
+    unpacked.map_or(Cow::Borrowed(record), Cow::Owned)
 }
 
 fn piece_key(id: EventId, number: u8) -> Vec<u8> {

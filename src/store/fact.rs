@@ -6,12 +6,15 @@
 //! | 1 | flags: 1 may suppress, 2 a response that nothing vouches for |
 //! | 16 | event id |
 //! | 12 | time: seconds, nanoseconds |
-//! | rest | the fact; empty where the event adds none and the entry only recognises a repeat |
+//! | rest | the fact; empty where the event adds none, or was undone, and the entry only recognises a repeat |
+//!
+//! What was imported is there by the ten million, and shorter ([`super::imported`]).
 
+use super::imported;
 use crate::classify::{BounceCode, BounceType, Category, Class, Fault};
 use crate::mail::ListId;
 use crate::policy::contact::FactKind;
-use crate::policy::{Authority, EventId, Fact, Imported, Level, Limit, Response, Scope};
+use crate::policy::{Authority, EventId, Fact, Level, Limit, Response, Scope};
 use crate::report::{Campaign, Kind};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -20,8 +23,11 @@ const VERSION: u8 = 1;
 const MAY_SUPPRESS: u8 = 1;
 const UNVERIFIED: u8 = 2;
 
+/// Octets of a head.
+const HEAD: usize = 30;
+
 /// The longest text in a fact. What RFC 5322 and 2919 let into a header line is shorter.
-const TEXT: usize = 1000;
+pub(super) const TEXT: usize = 1000;
 
 /// What an entry begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,16 +36,27 @@ pub struct Head {
     pub event: EventId,
     /// When it happened.
     pub at: Timestamp,
+    /// The batch it was imported with.
+    pub batch: Option<EventId>,
     flags: u8,
 }
 
 impl Head {
-    /// Reads the beginning of an entry.
+    /// Reads the beginning of the entry under a key.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn read(entry: &[u8]) -> Result<Head, &'static str> {
-        Reader(entry).head().ok_or("cut off, or of an unknown version")
+    pub fn read(key: &[u8], entry: &[u8]) -> Result<Head, &'static str> {
+        let head = match entry.first() {
+            Some(&imported::VERSION) => imported::head(key, entry).map(|(event, at, batch)| Head {
+                event,
+                at,
+                batch: Some(batch),
+                flags: MAY_SUPPRESS,
+            }),
+            _ => Reader(entry).head(),
+        };
+        head.ok_or("cut off, or of an unknown version")
     }
 
     /// Whether the fact, under some policy, may keep mail from the contact.
@@ -69,8 +86,11 @@ pub fn may_suppress(fact: &FactKind) -> bool {
     }
 }
 
-/// The entry of a fact, or of an event that adds none.
+/// The entry of a fact, or of an event that adds none. What was imported finds its event in its key only.
 pub fn encode(event: EventId, at: Timestamp, fact: Option<&FactKind>) -> Vec<u8> {
+    if let Some(FactKind::Imported(imported)) = fact {
+        return imported::encode(event, at, imported);
+    }
     let unverified = |fact: &&FactKind| match fact {
         FactKind::Response(response) => response.authority == Authority::Unverified,
         FactKind::Sent { .. }
@@ -87,7 +107,7 @@ pub fn encode(event: EventId, at: Timestamp, fact: Option<&FactKind>) -> Vec<u8>
     entry.extend(event.0.to_be_bytes());
     put_time(&mut entry, at);
     match fact {
-        None => {}
+        None | Some(FactKind::Imported(_)) => {}
         Some(FactKind::Response(response)) => {
             entry.push(1);
             put_response(&mut entry, response);
@@ -104,10 +124,6 @@ pub fn encode(event: EventId, at: Timestamp, fact: Option<&FactKind>) -> Vec<u8>
         Some(FactKind::Reactivate { scope, reason, by_timer }) => {
             entry.push(if *by_timer { 5 } else { 4 });
             put_scope(&mut entry, scope, reason);
-        }
-        Some(FactKind::Imported(imported)) => {
-            entry.push(6);
-            put_imported(&mut entry, imported);
         }
         Some(FactKind::Activity { level, campaign }) => {
             entry.extend([7, u8::from(*level)]);
@@ -130,11 +146,24 @@ pub fn encode(event: EventId, at: Timestamp, fact: Option<&FactKind>) -> Vec<u8>
     entry
 }
 
-/// The fact of an entry, if it holds one.
+/// What is left of an entry whose event was undone: it recognises a repeat, and still takes its place among
+/// those that nothing vouches for.
+pub fn void(entry: &[u8]) -> Vec<u8> {
+    let mut head = entry[..entry.len().min(HEAD)].to_vec();
+    if let Some(flags) = head.get_mut(1) {
+        *flags &= !MAY_SUPPRESS;
+    }
+    head
+}
+
+/// The fact of the entry under a key, if it holds one.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn decode(entry: &[u8]) -> Result<Option<Fact>, &'static str> {
+pub fn decode(key: &[u8], entry: &[u8]) -> Result<Option<Fact>, &'static str> {
+    if entry.first() == Some(&imported::VERSION) {
+        return imported::decode(key, entry).map(Some).ok_or("what was imported cannot be read");
+    }
     let mut reader = Reader(entry);
     let head = reader.head().ok_or("cut off, or of an unknown version")?;
     if reader.0.is_empty() {
@@ -170,17 +199,6 @@ fn put_response(entry: &mut Vec<u8>, response: &Response) {
     put_text(entry, list.as_ref().map(|list| list.0.as_str()));
     entry.push(u8::from(sent_at.is_some()));
     sent_at.iter().for_each(|sent_at| put_time(entry, *sent_at));
-}
-
-fn put_imported(entry: &mut Vec<u8>, imported: &Imported) {
-    let Imported { batch, scope, category, bounce_type, code, reason, since } = imported;
-    entry.extend(batch.0.to_be_bytes());
-    entry.push(category.map_or(0, Numbered::number));
-    entry.push(bounce_type.map_or(0, Numbered::number));
-    put_code(entry, *code);
-    put_scope(entry, scope, reason);
-    entry.push(u8::from(since.is_some()));
-    since.iter().for_each(|since| put_time(entry, *since));
 }
 
 fn put_code(entry: &mut Vec<u8>, code: Option<BounceCode>) {
@@ -243,7 +261,7 @@ impl Reader<'_> {
 
     fn head(&mut self) -> Option<Head> {
         let [VERSION, flags] = self.octets()? else { return None };
-        Some(Head { flags, event: EventId(u128::from_be_bytes(self.octets()?)), at: self.time()? })
+        Some(Head { flags, batch: None, event: EventId(u128::from_be_bytes(self.octets()?)), at: self.time()? })
     }
 
     fn fact(&mut self) -> Option<FactKind> {
@@ -254,7 +272,6 @@ impl Reader<'_> {
             number @ (4 | 5) => {
                 Some(FactKind::Reactivate { scope: self.scope()?, reason: self.text()??, by_timer: number == 5 })
             }
-            6 => self.imported().map(|imported| FactKind::Imported(Box::new(imported))),
             7 => Some(FactKind::Activity {
                 level: Level::try_from(self.octet()?).ok()?,
                 campaign: self.text()?.map(Campaign),
@@ -274,26 +291,11 @@ impl Reader<'_> {
         }
     }
 
-    fn imported(&mut self) -> Option<Imported> {
-        Some(Imported {
-            batch: EventId(u128::from_be_bytes(self.octets()?)),
-            category: self.numbered()?,
-            bounce_type: self.numbered()?,
-            code: self.code()?,
-            scope: self.scope()?,
-            reason: self.text()??,
-            since: match self.octet()? {
-                0 => None,
-                _ => Some(self.time()?),
-            },
-        })
-    }
-
     fn scope(&mut self) -> Option<Scope> {
         Some(self.text()?.map_or(Scope::System, |list| Scope::List(ListId(list))))
     }
 
-    fn numbered<T: Numbered>(&mut self) -> Option<Option<T>> {
+    pub(super) fn numbered<T: Numbered>(&mut self) -> Option<Option<T>> {
         match self.octet()? {
             0 => Some(None),
             number => Some(Some(T::numbered(number)?)),
@@ -331,7 +333,7 @@ impl Reader<'_> {
 }
 
 /// The number a variant has on disk, from 1.
-trait Numbered: Sized {
+pub(super) trait Numbered: Sized {
     fn number(self) -> u8;
     fn numbered(number: u8) -> Option<Self>;
 }
@@ -359,6 +361,7 @@ numbered!(Authority: Unverified = 1, Authenticated = 2, Matched = 3, Local = 4, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Imported;
 
     fn full() -> Response {
         Response {
@@ -419,14 +422,29 @@ mod tests {
         for what in samples() {
             let fact = Fact { event: EventId(u128::MAX / 3), at, what };
             let entry = encode(fact.event, fact.at, Some(&fact.what));
-            assert_eq!(decode(&entry), Ok(Some(fact.clone())));
+            let key = fact.event.0.to_be_bytes();
+            assert_eq!(decode(&key, &entry), Ok(Some(fact.clone())));
             for end in 0..entry.len() {
-                assert!(!matches!(decode(&entry[..end]), Ok(Some(_))), "{fact:?} cut at {end}");
+                assert!(!matches!(decode(&key, &entry[..end]), Ok(Some(_))), "{fact:?} cut at {end}");
             }
             let longer = [&entry[..], &[0]].concat();
-            assert!(decode(&longer).is_err(), "{fact:?} with an octet too many");
+            assert!(decode(&key, &longer).is_err(), "{fact:?} with an octet too many");
         }
-        assert_eq!(decode(&encode(EventId(7), at, None)), Ok(None));
+        assert_eq!(decode(b"", &encode(EventId(7), at, None)), Ok(None));
+    }
+
+    #[test]
+    fn a_voided_entry_keeps_its_head_and_suppresses_nobody() {
+        let at = Timestamp::new(1_750_000_000, 999_999_999).unwrap();
+        for (authority, unverified) in [(Authority::Local, false), (Authority::Unverified, true)] {
+            let fact = FactKind::Response(Box::new(Response { authority, ..full() }));
+            let voided = void(&encode(EventId(7), at, Some(&fact)));
+            let head = Head::read(b"", &voided).unwrap();
+            assert_eq!((head.event, head.at, head.may_suppress()), (EventId(7), at, false));
+            assert_eq!(head.unverified(), unverified);
+            assert_eq!(decode(b"", &voided), Ok(None));
+            assert_eq!(void(&voided), voided);
+        }
     }
 
     #[test]
@@ -450,7 +468,7 @@ mod tests {
     fn what_may_suppress_and_what_nothing_vouches_for_is_seen_without_reading_the_fact() {
         let at = Timestamp::UNIX_EPOCH;
         let flags = |what: &FactKind| {
-            let head = Head::read(&encode(EventId(1), at, Some(what))).unwrap();
+            let head = Head::read(b"", &encode(EventId(1), at, Some(what))).unwrap();
             (head.may_suppress(), head.unverified())
         };
         let response = |kind, authority| FactKind::Response(Box::new(Response { kind, authority, ..full() }));
@@ -473,7 +491,7 @@ mod tests {
         let reason = "ü".repeat(40_000);
         let entry =
             encode(EventId(1), Timestamp::UNIX_EPOCH, Some(&FactKind::Suppress { scope: Scope::System, reason }));
-        let Ok(Some(Fact { what: FactKind::Suppress { reason, .. }, .. })) = decode(&entry) else { panic!() };
+        let Ok(Some(Fact { what: FactKind::Suppress { reason, .. }, .. })) = decode(b"", &entry) else { panic!() };
         assert_eq!(reason, "ü".repeat(500));
     }
 }

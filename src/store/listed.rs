@@ -3,15 +3,15 @@
 //!
 //! While it is read from the tree, screening asks the tree.
 
-use super::StoreError;
 use super::keyed::AddressKey;
 use super::list_key::{self, FORMS, SALTED};
 use super::schema::Engine;
 use super::shared::Shared;
+use super::{StoreError, lists};
 use crate::mail::Address;
-use crate::policy::OperatorList;
+use crate::policy::{EventId, OperatorList};
 use sled::Tree;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -226,7 +226,13 @@ impl Listed {
     }
 
     /// Reads some entries, from the first key; where to go on, if there are more.
-    fn step(&self, lists: &Tree, number: u64, first: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn step(
+        &self,
+        lists: &Tree,
+        undone: &BTreeSet<EventId>,
+        number: u64,
+        first: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         if *reading != number {
             return Ok(None);
@@ -234,9 +240,11 @@ impl Listed {
         let mut count = 0;
         let mut last = None;
         // A new walk each time: one under way would go on in pages as they were.
-        for key in lists.range(first..).keys().take(STEP) {
-            let key = key?;
-            self.insert(list_key::subject_in(&key));
+        for entry in lists.range(first..).take(STEP) {
+            let (key, value) = entry?;
+            if lists::counts(&value, undone) {
+                self.insert(list_key::subject_in(&key));
+            }
             count += 1;
             last = Some(key);
         }
@@ -259,7 +267,7 @@ pub fn load(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let number = shared.listed.restart(shared.read().engine()?)?;
     let mut first = Vec::new();
     for _ in 0..AT_ONCE / STEP {
-        match shared.listed.step(&shared.read().engine()?.lists, number, &first)? {
+        match shared.listed.step(&shared.read().engine()?.lists, &shared.undone.now(), number, &first)? {
             Some(next) => first = next,
             None => return Ok(()),
         }
@@ -267,8 +275,10 @@ pub fn load(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let shared = shared.clone();
     let rest = move || {
         // Closed, or being opened again: then they are read anew.
-        while let Ok(Some(next)) =
-            shared.read().engine().and_then(|engine| shared.listed.step(&engine.lists, number, &first))
+        while let Ok(Some(next)) = shared
+            .read()
+            .engine()
+            .and_then(|engine| shared.listed.step(&engine.lists, &shared.undone.now(), number, &first))
         {
             first = next;
         }

@@ -13,7 +13,7 @@ use crate::mail::Address;
 use crate::policy::{Event, EventId, OperatorList, What};
 use jiff::Timestamp;
 use sled::Tree;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 /// One entry on a list.
@@ -38,7 +38,11 @@ impl Store {
             return found;
         }
         let reading = shared.read();
-        let found = |subject: &[u8], _, _: &[u8]| ControlFlow::Break(list_key::list_of(subject));
+        let undone = shared.undone.now();
+        let found = |subject: &[u8], _, value: &[u8]| match counts(value, &undone) {
+            true => ControlFlow::Break(list_key::list_of(subject)),
+            false => ControlFlow::Continue(()),
+        };
         match reading.engine().and_then(|engine| shared.listed.find_in_tree(&engine.lists, address, found)) {
             Ok(found) => found,
             Err(_) => shared.listed.find(address),
@@ -65,10 +69,11 @@ impl Store {
         };
         let mut page = Page { entries: Vec::new(), next: None };
         let mut last = Vec::new();
+        let undone = self.inner.shared.undone.now();
         for entry in self.inner.shared.read().engine()?.lists.range(first..range.end.to_vec()) {
             let (key, value) = entry?;
             let subject = list_key::subject_in(&key);
-            if subject == last {
+            if subject == last || !counts(&value, &undone) {
                 continue;
             }
             if page.entries.len() >= limit {
@@ -88,7 +93,9 @@ impl Store {
     pub fn listed_by(&self, address: &Address) -> Result<Vec<(OperatorList, ListedEntry)>, StoreError> {
         let shared = &self.inner.shared;
         let mut all = Vec::new();
+        let undone = shared.undone.now();
         let found = |subject: &[u8], key: Vec<u8>, value: &[u8]| match read(&key, value) {
+            Ok(_) if !counts(value, &undone) => ControlFlow::Continue(()),
             Ok(entry) => {
                 all.push((list_key::list_of(subject), entry));
                 ControlFlow::Continue(())
@@ -215,6 +222,12 @@ fn put_there_by(event: &Event) -> Vec<(ListKey, Timestamp, Option<EventId>)> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Whether an entry of tree `lists.N` counts: not while its batch is being imported, nor once that was taken back.
+pub fn counts(value: &[u8], undone: &BTreeSet<EventId>) -> bool {
+    let batch = value.get(12..).and_then(|batch| batch.try_into().ok()).map(u128::from_be_bytes);
+    batch.is_none_or(|batch| !undone.contains(&EventId(batch)))
 }
 
 fn read(key: &[u8], value: &[u8]) -> Result<ListedEntry, StoreError> {

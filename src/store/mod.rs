@@ -8,6 +8,7 @@
 //! In: events and sends, from `inbound`, `outbound` and `admin`. Out: contact records, which the caller
 //! folds; events; what the ledger knows. [`schema`] tells what lies on disk.
 
+mod background;
 mod batch;
 mod compact;
 pub mod contacts;
@@ -15,19 +16,23 @@ pub mod erase;
 mod erased;
 pub mod events;
 pub mod fact;
+mod imported;
 pub mod imports;
 mod keyed;
 pub mod ledger;
 mod list_key;
 mod listed;
 pub mod lists;
+mod loading;
 mod on_record;
+mod packed;
 mod queue;
 pub mod schema;
 pub mod screened;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod undone;
 mod upkeep;
 mod writer;
 
@@ -197,7 +202,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or makes the store, takes its lock, checks its schema, and reads which contacts are on record.
+    /// Opens or makes the store, takes its lock and checks its schema. Which contacts are on record is read
+    /// meanwhile: a small store is read when it returns, of a large one every record is asked until then.
     ///
     /// # Errors
     /// [`StoreError`] when it is in use, newer, unwritable or damaged.
@@ -303,24 +309,34 @@ impl Store {
         self.inner.shared.on_record.contains(address)
     }
 
+    /// Whether the table of contacts in memory is whole; until then records are read from disk.
+    pub fn is_ready(&self) -> bool {
+        self.inner.shared.on_record.is_ready()
+    }
+
     /// The record of a contact.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     pub fn contact(&self, address: &Address) -> Result<Option<Contact>, StoreError> {
-        contacts::contact(&self.inner.shared.read().engine()?.contacts, address)
+        let shared = &self.inner.shared;
+        let undone = shared.undone.now();
+        let contact = contacts::record(&shared.read().engine()?.contacts, address, &undone)?.contact;
+        Ok((!contact.facts.is_empty()).then_some(contact))
     }
 
-    /// The events of a contact, oldest first, at most `limit` of the newest, by when they were recorded.
+    /// The events of a contact, oldest first, at most `limit` of the newest, by when they were recorded. A piece
+    /// of an import shows this contact's entry only.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     pub fn events_of(&self, address: &Address, limit: usize) -> Result<Vec<Event>, StoreError> {
         let reading = self.inner.shared.read();
         let engine = reading.engine()?;
-        let ids = contacts::event_ids(&engine.contacts, &engine.by_contact, address, limit)?;
+        let undone = self.inner.shared.undone.now();
+        let ids = contacts::event_ids(&engine.contacts, &engine.by_contact, address, limit, &undone)?;
         let stored = ids.into_iter().filter_map(|id| events::get(&engine.events, id).transpose());
-        stored.map(|stored| stored.map(|stored| stored.event)).collect()
+        stored.map(|stored| stored.map(|stored| about(stored.event, address))).collect()
     }
 
     /// Events with an id above `after`, oldest first, at most `limit`. Only what is on disk for good.
@@ -349,7 +365,8 @@ impl Store {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<(Address, Contact)>, StoreError> {
-        contacts::page(&self.inner.shared.read().engine()?.contacts, cursor, limit)
+        let undone = self.inner.shared.undone.now();
+        contacts::page(&self.inner.shared.read().engine()?.contacts, cursor, limit, &undone)
     }
 
     /// Makes every contact record anew from the events. `progress` is told how many events were read.
@@ -359,16 +376,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the store cannot be read or written; the old records stay.
     pub fn rebuild(&self, progress: &mut dyn FnMut(u64)) -> Result<u64, StoreError> {
-        let shared = &self.inner.shared;
-        shared.run(|writer| writer.begin_rebuild())?;
-        loop {
-            let step = shared.run(|writer| writer.rebuild_step())?;
-            progress(step.events);
-            if let Some(made) = step.done {
-                while shared.run(|writer| writer.sweep_step())? {}
-                return Ok(made);
-            }
-        }
+        upkeep::rebuild(&self.inner.shared, progress)
     }
 
     /// Lets go of what is older than `evidence_days` and `ledger_days`: the words of reports, and sends.
@@ -418,4 +426,12 @@ impl Store {
     pub fn close(&self) -> Result<(), StoreError> {
         self.inner.close()
     }
+}
+
+/// A piece of an import shows only the entry of the contact asked about.
+fn about(mut event: Event, address: &Address) -> Event {
+    if let What::Imported { entries, .. } = &mut event.what {
+        entries.retain(|entry| Address::parse(&entry.subject).is_ok_and(|subject| subject == *address));
+    }
+    event
 }

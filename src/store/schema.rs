@@ -7,12 +7,17 @@
 //! | `by_contact.N` | address, NUL, event id | nothing: events that add no fact, skips above all |
 //! | `lists.N` | what stands on an operator's list, NUL, event id | since when, and its batch ([`super::list_key`]) |
 //! | `erased` | keyed hash of an address, 16 octets | time of the erasure ([`super::erased`]) |
+//! | `batches` | id of the event that began it | how far a batch came ([`super::loading`]) |
+//! | `voided` | id of an event or batch that was undone | the event that undid it ([`super::undone`]) |
 //! | `ledger` | day, hash of the Message-ID, hash of a recipient in crowded messages | the send ([`super::ledger`]) |
 //! | `meta` | a name | see [`Meta`] |
 //!
 //! `contacts.N` is the contact records, the cache of the fold, and at the same time recognises reports that
 //! were here before. A contact's facts lie side by side under its address, so that recording one is one
 //! insert, whatever the contact's history. N is the generation: a rebuild writes the next and then switches.
+//!
+//! What was imported counts once its batch is whole: until then, and from the moment it is taken back, reading
+//! passes over its entries, which are cleared away in steps.
 //!
 //! No value is longer than [`PIECE`]. sled keeps pages beyond 128 KiB in files of their own, which it never
 //! syncs; a page holds some 16 entries.
@@ -55,7 +60,7 @@ pub enum Meta {
     Schema,
     /// Random number of this host, u32: the middle of event ids.
     Host,
-    /// Milliseconds (u64) and counter (u64) of the newest event id, number of events (u64).
+    /// Milliseconds (u64) and counter (u64) of the newest event id, numbers of events and contacts (u64).
     Counters,
     /// Generation of the contact trees, u32.
     Generation,
@@ -132,6 +137,10 @@ pub struct Engine {
     pub lists: Tree,
     /// Who was erased and stays blocked.
     pub erased: Tree,
+    /// Batches.
+    pub batches: Tree,
+    /// Events and batches that were undone.
+    pub voided: Tree,
     /// Sends.
     pub ledger: Tree,
     /// Records about the store.
@@ -150,6 +159,10 @@ pub struct View<'a> {
     pub by_contact: &'a TransactionalTree,
     /// The operator's lists.
     pub lists: &'a TransactionalTree,
+    /// Batches.
+    pub batches: &'a TransactionalTree,
+    /// Events and batches that were undone.
+    pub voided: &'a TransactionalTree,
     /// Sends.
     pub ledger: &'a TransactionalTree,
     /// Records about the store.
@@ -198,13 +211,14 @@ impl Engine {
             by_contact: db.open_tree(by_contact_name(generation))?,
             lists: db.open_tree(lists_name(generation))?,
             erased: db.open_tree("erased")?,
+            batches: db.open_tree("batches")?,
+            voided: db.open_tree("voided")?,
             ledger: db.open_tree("ledger")?,
             meta,
             generation,
             file,
             db,
         };
-        while engine.sweep()? {}
         engine.flush()?;
         File::open(path).and_then(|directory| directory.sync_all()).map_err(unwritable)?;
         Ok(engine)
@@ -238,9 +252,10 @@ impl Engine {
         &self,
         write: impl Fn(View<'_>) -> Result<(), sled::transaction::UnabortableTransactionError>,
     ) -> Result<(), StoreError> {
-        let trees = (&self.events, &self.contacts, &self.by_contact, &self.lists, &self.ledger, &self.meta);
-        let written = trees.transaction(|(events, contacts, by_contact, lists, ledger, meta)| {
-            write(View { events, contacts, by_contact, lists, ledger, meta })?;
+        let Engine { events, contacts, by_contact, lists, batches, voided, ledger, meta, .. } = self;
+        let trees = (events, contacts, by_contact, lists, batches, voided, ledger, meta);
+        let written = trees.transaction(|(events, contacts, by_contact, lists, batches, voided, ledger, meta)| {
+            write(View { events, contacts, by_contact, lists, batches, voided, ledger, meta })?;
             Ok(())
         });
         written.map_err(|error: TransactionError<()>| match error {

@@ -1,5 +1,6 @@
 //! What the store's handles and the writer share: the trees, the queue, and what is kept in memory.
 
+use super::background::Background;
 use super::erased::ErasedSet;
 use super::keyed::AddressKey;
 use super::ledger::{MessageKey, Recipient, SendRecord};
@@ -7,13 +8,14 @@ use super::listed::Listed;
 use super::on_record::OnRecord;
 use super::queue::{Queue, Reply, Work};
 use super::schema::Engine;
+use super::undone::Undone;
 use super::writer::Writer;
 use super::{NewEvent, SendMatch, Settings, StoreError};
-use crate::policy::EventId;
+use crate::policy::{EventId, Policy};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -36,6 +38,11 @@ pub struct Shared {
     wake: Condvar,
     /// Contacts that may be suppressed.
     pub on_record: OnRecord,
+    /// Batches that do not count.
+    pub undone: Undone,
+    policy: RwLock<Arc<Policy>>,
+    /// What is done beside serving.
+    pub background: Background,
     /// What is on the operator's lists.
     pub listed: Listed,
     /// Who was erased and stays blocked.
@@ -78,6 +85,9 @@ impl Shared {
             listed: Listed::new(key.clone()),
             erased: ErasedSet::new(key.clone()),
             on_record: OnRecord::new(key),
+            undone: Undone::default(),
+            policy: RwLock::default(),
+            background: Background::default(),
             recorded: watch::Sender::new(EventId(0)),
             events: AtomicU64::new(0),
             contacts: AtomicU64::new(0),
@@ -96,6 +106,19 @@ impl Shared {
         let old = std::mem::replace(&mut *place, state);
         // sled panics when it cannot sync a closing file. We have synced what counts.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts a policy in force. Whether it is another than before.
+    pub fn set_policy(&self, policy: &Policy) -> bool {
+        let mut place = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        let other = **place != *policy;
+        *place = Arc::new(policy.clone());
+        other
     }
 
     /// Closes the trees and puts others in their place, while who wants to read waits.

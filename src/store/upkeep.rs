@@ -4,8 +4,9 @@
 use super::batch::ContactChanges;
 use super::listed;
 use super::lists::ListChanges;
-use super::on_record::OnRecord;
 use super::schema::{Engine, Meta, read_number};
+use super::shared::Shared;
+use super::undone::Voiding;
 use super::writer::Writer;
 use super::{NewEvent, Recorded, StoreError, events};
 use crate::policy::{Event, EventId, Evidence, What};
@@ -14,22 +15,28 @@ use sled::{Batch, Tree};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-/// Events in one step of a rebuild.
+/// Events, or contacts that a piece of an import names, in one step of a rebuild.
 const STEP: usize = 512;
 
-/// Records in one step of expiry.
+/// So many steps are handed to the kernel at once: sled's memory grows until then.
+const FLUSHED_AT_ONCE: u64 = 8;
+
+/// Records in one step of expiry; a piece of an import counts for some.
 const EXPIRY_STEP: usize = 256;
 
 /// Contact records being made anew, in trees of the next generation. Events that arrive meanwhile are
 /// reached in the end, since they have higher ids.
 pub struct Rebuild {
-    contacts: Tree,
+    /// The new contact records.
+    pub contacts: Tree,
+    /// How many contacts they are of.
+    pub made: u64,
     by_contact: Tree,
-    lists: Tree,
-    on_record: OnRecord,
+    /// The operator's lists.
+    pub lists: Tree,
     after: Option<EventId>,
     events: u64,
-    made: u64,
+    steps: u64,
 }
 
 /// How far a rebuild has come.
@@ -39,6 +46,24 @@ pub struct Progress {
     pub events: u64,
     /// Contacts that have a record now, once it is done.
     pub done: Option<u64>,
+}
+
+/// A whole rebuild, in steps. `progress` is told how many events were read. Returns how many contacts have a
+/// record.
+///
+/// # Errors
+/// [`StoreError`] when the store cannot be read or written; the old records stay.
+pub fn rebuild(shared: &Shared, progress: &mut dyn FnMut(u64)) -> Result<u64, StoreError> {
+    while shared.run(|writer| writer.sweep_step())? {}
+    shared.run(|writer| writer.begin_rebuild())?;
+    loop {
+        let step = shared.run(|writer| writer.rebuild_step())?;
+        progress(step.events);
+        if let Some(made) = step.done {
+            while shared.run(|writer| writer.sweep_step())? {}
+            return Ok(made);
+        }
+    }
 }
 
 impl Writer {
@@ -61,8 +86,7 @@ impl Writer {
         self.change(|writer, engine| {
             let (contacts, by_contact) = engine.next_generation()?;
             let lists = engine.next_lists()?;
-            let on_record = writer.shared.on_record.another();
-            writer.rebuild = Some(Rebuild { contacts, by_contact, lists, on_record, after: None, events: 0, made: 0 });
+            writer.rebuild = Some(Rebuild { contacts, by_contact, lists, after: None, events: 0, steps: 0, made: 0 });
             Ok(())
         })
     }
@@ -77,7 +101,7 @@ impl Writer {
         let Some(mut rebuild) = self.rebuild.take() else {
             return Err(StoreError::Engine("the rebuild was given up".to_owned()));
         };
-        let more = self.change(|_, engine| rebuild.step(engine))?;
+        let more = self.change(|writer, engine| rebuild.step(engine, &writer.shared))?;
         let events = rebuild.events;
         if more {
             self.rebuild = Some(rebuild);
@@ -88,20 +112,9 @@ impl Writer {
         Ok(Progress { events, done: Some(made) })
     }
 
-    /// A whole rebuild, for a store whose contact records cannot be read when it is opened.
-    ///
-    /// # Errors
-    /// As [`Writer::rebuild_step`].
-    pub fn rebuild_at_once(&mut self) -> Result<(), StoreError> {
-        self.begin_rebuild()?;
-        while self.rebuild_step()?.done.is_none() {}
-        while self.sweep_step()? {}
-        Ok(())
-    }
-
     fn put_in_force(&mut self, rebuild: Rebuild) -> Result<(), StoreError> {
         self.settle()?;
-        let Rebuild { contacts, by_contact, lists, on_record, made, .. } = rebuild;
+        let Rebuild { contacts, by_contact, lists, made, .. } = rebuild;
         self.change(|writer, engine| {
             engine.meta.insert(Meta::Generation.key(), &(engine.generation + 1).to_be_bytes())?;
             engine.flush()?;
@@ -114,9 +127,16 @@ impl Writer {
             engine.lists = lists;
         });
         listed::load(&self.shared)?;
-        self.shared.on_record.replace(on_record);
+        // Every contact is in the table already: as the records of before had it, or put there by a step.
         self.shared.contacts.store(made, Ordering::Relaxed);
-        Ok(())
+        self.shared.on_record.forget();
+        self.shared.background.scan();
+        self.change(|writer, engine| {
+            let counters = writer.counters(writer.shared.events.load(Ordering::Relaxed), made);
+            engine.meta.insert(Meta::Counters.key(), counters)?;
+            writer.unsynced = true;
+            Ok(())
+        })
     }
 
     /// Drops some of the records that a rebuild has replaced. Whether there are more.
@@ -124,6 +144,10 @@ impl Writer {
     /// # Errors
     /// [`StoreError`] when nothing can be written.
     pub fn sweep_step(&mut self) -> Result<bool, StoreError> {
+        if self.rebuild.is_some() {
+            // What it makes is not in use yet, and no leftover.
+            return Ok(false);
+        }
         self.change(|_, engine| engine.sweep())
     }
 
@@ -160,40 +184,52 @@ impl Writer {
             let done_to = engine.meta.get(Meta::Expired.key())?;
             let done_to = done_to.map(|id| read_number(Meta::Expired, &id)).transpose()?.map(u128::from_be_bytes);
             let mut batch = Batch::default();
-            let (mut seen, mut shortened, mut reached) = (0, 0, None);
-            for stored in events::range(&engine.events, done_to.map(EventId), last).take(EXPIRY_STEP) {
+            let (mut weight, mut shortened, mut reached) = (0, 0, None);
+            for stored in events::range(&engine.events, done_to.map(EventId), last) {
                 let mut stored = stored?;
-                (seen, reached) = (seen + 1, Some(stored.event.id));
+                weight +=
+                    if let What::Imported { entries, .. } = &stored.event.what { 1 + entries.len() / 16 } else { 1 };
+                reached = Some(stored.event.id);
                 let before = stored.entries()?;
-                if !drop_words(&mut stored.event) {
-                    continue;
+                if drop_words(&mut stored.event) {
+                    shortened += 1;
+                    before.into_iter().for_each(|(key, _)| batch.remove(key));
+                    stored.entries()?.into_iter().for_each(|(key, value)| batch.insert(key, value));
                 }
-                shortened += 1;
-                before.into_iter().for_each(|(key, _)| batch.remove(key));
-                stored.entries()?.into_iter().for_each(|(key, value)| batch.insert(key, value));
+                if weight >= EXPIRY_STEP {
+                    break;
+                }
             }
             engine.events.apply_batch(batch)?;
             // After the events: what is done twice does no harm, what is left out stays for good.
             if let Some(reached) = reached {
                 engine.meta.insert(Meta::Expired.key(), &reached.0.to_be_bytes())?;
             }
-            Ok((shortened, seen == EXPIRY_STEP))
+            Ok((shortened, weight >= EXPIRY_STEP))
         })
     }
 }
 
 impl Rebuild {
     /// Reads some events; whether there are more.
-    fn step(&mut self, engine: &Engine) -> Result<bool, StoreError> {
-        let mut changes = ContactChanges::new(&self.contacts, &self.on_record);
+    fn step(&mut self, engine: &Engine, shared: &Shared) -> Result<bool, StoreError> {
+        let mut changes = ContactChanges::new(engine, &self.contacts, &shared.on_record);
         let mut lists = ListChanges::new(&self.lists);
-        let mut count = 0;
-        for stored in events::range(&engine.events, self.after, EventId(u128::MAX)).take(STEP) {
+        let (mut count, mut weight) = (0, 0);
+        let mut more = false;
+        for stored in events::range(&engine.events, self.after, EventId(u128::MAX)) {
             let stored = stored?;
             changes.add(&stored)?;
-            lists.add(&stored)?;
+            if !changes.is_reverted(&stored)? {
+                lists.add(&stored)?;
+            }
             self.after = Some(stored.event.id);
             count += 1;
+            weight += if let What::Imported { entries, .. } = &stored.event.what { entries.len() } else { 1 };
+            if weight >= STEP {
+                more = true;
+                break;
+            }
         }
         let mut contacts = Batch::default();
         for (key, value) in changes.entries {
@@ -204,13 +240,24 @@ impl Rebuild {
         }
         let mut by_contact = Batch::default();
         changes.by_contact.into_iter().for_each(|key| by_contact.insert(key, &[]));
-        changes.suppressible.iter().for_each(|contact| self.on_record.insert(*contact));
+        let mut voided = Batch::default();
+        for (target, voiding) in changes.voided {
+            if Voiding::of(&engine.voided, target)?.is_none() {
+                voided.insert(&target.0.to_be_bytes(), voiding.encode());
+            }
+        }
+        changes.touched.iter().for_each(|&(contact, may_suppress)| shared.on_record.note(contact, may_suppress));
         self.made += changes.new_contacts;
         self.events += count as u64;
+        self.steps += 1;
         self.contacts.apply_batch(contacts)?;
         self.by_contact.apply_batch(by_contact)?;
         lists.apply()?;
-        Ok(count == STEP)
+        engine.voided.apply_batch(voided)?;
+        if self.steps.is_multiple_of(FLUSHED_AT_ONCE) {
+            engine.flush()?;
+        }
+        Ok(more)
     }
 }
 

@@ -4,6 +4,7 @@
 //! (group commit). After trouble with the disk the trees are opened again before the next write, since sled
 //! does not go on after a failed one; until then they still answer reads.
 
+use super::background;
 use super::batch::{Batch, Counters, Prepared, Sequence};
 use super::keyed::AddressKey;
 use super::ledger;
@@ -11,7 +12,7 @@ use super::queue::{Reply, Work};
 use super::schema::{Engine, Lock, Sync};
 use super::shared::{Shared, State};
 use super::upkeep::Rebuild;
-use super::{NewEvent, Recorded, Settings, StoreError, contacts, erased, events, listed};
+use super::{NewEvent, Recorded, Settings, StoreError, erased, events, listed};
 use crate::ops::event::{LogEvent, say};
 use crate::policy::EventId;
 use jiff::Timestamp;
@@ -19,12 +20,18 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Opening waits for the table of contacts until so much time has gone; one that takes longer is made while
+/// the records themselves are asked.
+const READY_AT_ONCE: Duration = Duration::from_millis(400);
 
 /// Held by every [`super::Store`]; ends the writer with the last of them.
 pub struct Inner {
     /// What the handles share.
     pub shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
+    background: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Inner {
@@ -33,6 +40,7 @@ impl Inner {
     /// # Errors
     /// [`StoreError`] when it cannot be opened.
     pub fn open(settings: &Settings, sync: Sync) -> Result<Inner, StoreError> {
+        let since = Instant::now();
         let lock = Lock::take(&settings.path)?;
         let engine = Engine::open(settings)?;
         // What a killed process left may be in the page cache only, and is on record from now on.
@@ -49,11 +57,21 @@ impl Inner {
             newest: EventId(0),
             unsynced: false,
             broken: false,
+            opened: 0,
         };
         writer.enter(engine)?;
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.serve());
         let thread = thread.map_err(|error| StoreError::Engine(format!("cannot start the writer: {error}")))?;
-        Ok(Inner { shared, thread: Mutex::new(Some(thread)) })
+        let inner = Inner { shared, thread: Mutex::new(Some(thread)), background: Mutex::default() };
+        let background = std::thread::Builder::new().name("store-background".to_owned());
+        let background = background.spawn({
+            let shared = inner.shared.clone();
+            move || background::serve(&shared)
+        });
+        let background = background.map_err(|error| StoreError::Engine(format!("cannot start a thread: {error}")))?;
+        *inner.background.lock().unwrap_or_else(PoisonError::into_inner) = Some(background);
+        inner.shared.background.wait(since + READY_AT_ONCE)?;
+        Ok(inner)
     }
 
     /// Writes what waits and ends the writer.
@@ -61,11 +79,16 @@ impl Inner {
     /// # Errors
     /// [`StoreError`] when what waited could not be written.
     pub fn close(&self) -> Result<(), StoreError> {
+        self.shared.background.close();
         self.shared.close();
-        match self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let ended = match self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(thread) => thread.join().unwrap_or(Err(StoreError::Stopped)),
             None => Ok(()),
+        };
+        if let Some(background) = self.background.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = background.join();
         }
+        ended
     }
 }
 
@@ -85,11 +108,14 @@ pub struct Writer {
     pub rebuild: Option<Rebuild>,
     _lock: Lock,
     sequence: Sequence,
-    newest: EventId,
+    /// Newest event written.
+    pub newest: EventId,
     /// Something written is not durable yet.
-    unsynced: bool,
+    pub unsynced: bool,
     /// The last write failed: sled must be opened again.
     broken: bool,
+    /// How often sled was opened, but where all that was written was durable before.
+    pub opened: u64,
 }
 
 /// Answers everybody who still waits when the writer ends, even by a panic.
@@ -186,8 +212,9 @@ impl Writer {
             let answers: Vec<Vec<Recorded>> =
                 operations.iter().map(|operation| batch.add(operation)).collect::<Result<_, _>>()?;
             let events = shared.events.load(Ordering::Relaxed) + batch.recorded;
+            let contacts = shared.contacts.load(Ordering::Relaxed) + batch.contacts.new_contacts;
             if !batch.is_empty() {
-                batch.write(&writer.sequence, events)?;
+                batch.write(&writer.sequence, events, contacts)?;
                 writer.unsynced = true;
             }
             if durable && writer.unsynced {
@@ -195,10 +222,13 @@ impl Writer {
                 engine.sync(&writer.sync)?;
                 writer.unsynced = false;
             }
-            batch.contacts.suppressible.iter().for_each(|contact| shared.on_record.insert(*contact));
+            let reverted = batch.contacts.voided.iter().filter(|(_, voiding)| voiding.batch);
+            reverted.for_each(|(batch, _)| shared.undone.insert(*batch));
+            let touched = &batch.contacts.touched;
+            touched.iter().for_each(|&(contact, may_suppress)| shared.on_record.touch(contact, may_suppress));
             shared.listed.note(&engine.lists, &batch.lists.entries)?;
             shared.events.store(events, Ordering::Relaxed);
-            shared.contacts.fetch_add(batch.contacts.new_contacts, Ordering::Relaxed);
+            shared.contacts.store(contacts, Ordering::Relaxed);
             writer.newest = batch.newest.unwrap_or(writer.newest);
             Ok(answers)
         })?;
@@ -250,6 +280,28 @@ impl Writer {
     pub fn prepare(&mut self, events: Vec<NewEvent>) -> Result<Vec<Prepared>, StoreError> {
         let events = erased::admit(&self.shared, events)?;
         self.sequence.prepare(events, Timestamp::now())
+    }
+
+    /// Records one event, durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be.
+    pub fn record_now(&mut self, event: NewEvent) -> Result<EventId, StoreError> {
+        let prepared = self.prepare(vec![event])?;
+        match self.write(&[prepared], true)?.into_iter().flatten().next() {
+            Some(Recorded::New(id) | Recorded::Known(id)) => Ok(id),
+            None => Err(StoreError::Engine("an event was not recorded".to_owned())),
+        }
+    }
+
+    /// The next event's id.
+    pub fn next_id(&mut self) -> EventId {
+        self.sequence.next(Timestamp::now())
+    }
+
+    /// The counters of `meta` with so many events and contacts.
+    pub fn counters(&self, events: u64, contacts: u64) -> Vec<u8> {
+        self.sequence.counters(events, contacts)
     }
 
     /// Runs what writes. When it fails, sled is opened again before the next: it would not go on.
@@ -326,27 +378,40 @@ impl Writer {
         opened
     }
 
-    /// Takes trees just opened into use: counts what is there, and makes contact records that cannot be
-    /// read anew.
+    /// Opens the trees again, which makes sled write a snapshot. Who reads meanwhile waits.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be opened; that is tried again before the next write.
+    pub fn reopen(&mut self) -> Result<(), StoreError> {
+        self.settle()?;
+        self.rebuild = None;
+        self.broken = true;
+        let settings = self.shared.settings.clone();
+        self.shared.reopen(|| Engine::open(&settings))?;
+        self.broken = false;
+        Ok(())
+    }
+
+    /// Takes trees just opened into use. What is read of every contact is left to [`super::background`].
     fn enter(&mut self, engine: Engine) -> Result<(), StoreError> {
         let shared = self.shared.clone();
         let newest = events::newest(&engine.events)?.unwrap_or(EventId(0));
-        shared.events.store(Counters::read(&engine.meta)?.events, Ordering::Relaxed);
+        let counters = Counters::read(&engine.meta)?;
+        shared.events.store(counters.events, Ordering::Relaxed);
+        shared.contacts.store(counters.contacts.unwrap_or(0), Ordering::Relaxed);
         *shared.ledger_days.write().unwrap_or_else(PoisonError::into_inner) = ledger::days(&engine.ledger)?;
-        let contacts = contacts::scan(&engine.contacts, |address, may_suppress| {
-            if may_suppress {
-                shared.on_record.insert(shared.on_record.fingerprint(address));
-            }
-        });
+        let undone = Writer::undone(&engine)?;
+        shared.undone.replace(undone.clone());
+        let counted = counters.contacts.is_some() || engine.contacts.is_empty();
+        // After trouble, what was written and not acknowledged may be there all the same.
+        shared.on_record.set_ready(false);
         shared.erased.load(&engine.erased)?;
         shared.put(State::Open(Box::new(engine)));
+        shared.on_record.forget();
         listed::load(&shared)?;
+        shared.background.begin(counted, undone.into_iter().collect());
+        self.opened += 1;
         self.broken = false;
-        match contacts {
-            Ok(contacts) => shared.contacts.store(contacts, Ordering::Relaxed),
-            Err(StoreError::Damaged { .. }) => self.rebuild_at_once()?,
-            Err(error) => return Err(error),
-        }
         self.newest = self.newest.max(newest);
         self.announce();
         Ok(())
@@ -354,7 +419,7 @@ impl Writer {
 }
 
 /// The same error for another who waits.
-fn again(error: &StoreError) -> StoreError {
+pub fn again(error: &StoreError) -> StoreError {
     match error {
         StoreError::InUse { path } => StoreError::InUse { path: path.clone() },
         StoreError::NewerSchema { path, found, known } => {
