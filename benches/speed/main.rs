@@ -6,6 +6,7 @@
 //! - `matrix`: transactions per second, connections x recipients; memory beside it
 //! - `postfix`: messages per second, smtp-source to smtp-sink
 //! - `durable`: acknowledged bounces per second, beside the store's own rate and the disk's
+//! - `contacts`: import, start and screening of ten million suppressed contacts; only when asked for
 
 mod durable;
 mod load;
@@ -15,6 +16,7 @@ mod mta;
 mod postfix;
 mod table;
 mod targets;
+mod ten_million;
 
 use anyhow::{Context, Result, bail};
 use backstop::store::Store;
@@ -27,8 +29,7 @@ use std::time::Duration;
 use table::{Table, median, ratio};
 use targets::Target;
 
-const USAGE: &str =
-    "use: benches/run [--only matrix,postfix,durable] [--rounds N] [--millis N] [--write]; see benches/README.md";
+const USAGE: &str = "use: benches/run [--only matrix,postfix,durable,contacts] [--count N] [--rounds N] [--millis N] [--write]; see benches/README.md";
 /// SMTP sessions have this many messages, but in the row that says otherwise.
 const MESSAGES: usize = 100;
 
@@ -39,6 +40,8 @@ struct Arguments {
     only: Vec<String>,
     rounds: u64,
     length: Duration,
+    /// Suppressed contacts of the part `contacts`.
+    count: u64,
     /// Where the results are to be kept.
     write: Option<PathBuf>,
 }
@@ -49,6 +52,12 @@ fn main() -> Result<()> {
         eprintln!("{USAGE}");
         return Ok(());
     };
+    match arguments.only.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        // Steps of the part `contacts`, which starts them.
+        ["import"] => return ten_million::import(&arguments.work, arguments.count),
+        ["serve"] => return ten_million::serve(&arguments.work, arguments.count),
+        _ => {}
+    }
     // The path of a Unix socket is short, and Postfix must get there.
     let sockets = tempfile::Builder::new()
         .prefix("backstop-bench.")
@@ -65,6 +74,9 @@ fn main() -> Result<()> {
     if arguments.measures("durable") {
         report += &durable_bounces(&arguments, sockets.path())?;
     }
+    if arguments.measures("contacts") {
+        report += &ten_million::measure(&arguments.work, arguments.count)?;
+    }
     print!("{report}");
     if let Some(readme) = &arguments.write {
         table::keep(&report, readme)?;
@@ -78,7 +90,7 @@ impl Arguments {
         let mut work = None;
         let mut rig = PathBuf::from("tests/postfix/rig.sh");
         let mut only = ["matrix", "postfix", "durable"].map(str::to_owned).to_vec();
-        let (mut rounds, mut millis, mut write) = (5, 500, None);
+        let (mut rounds, mut millis, mut count, mut write) = (5, 500, 10_000_000, None);
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} wants a value; {USAGE}"));
             match word.as_str() {
@@ -87,12 +99,13 @@ impl Arguments {
                 "--only" => only = value()?.split(',').map(str::to_owned).collect(),
                 "--rounds" => rounds = value()?.parse().context("--rounds wants a number")?,
                 "--millis" => millis = value()?.parse().context("--millis wants a number")?,
+                "--count" => count = value()?.parse().context("--count wants a number")?,
                 "--write" => write = Some(PathBuf::from(value()?)),
                 _ => bail!("{word}: unknown; {USAGE}"),
             }
         }
         let length = Duration::from_millis(millis);
-        Ok(work.map(|work| Arguments { work, rig, only, rounds, length, write }))
+        Ok(work.map(|work| Arguments { work, rig, only, rounds, length, count, write }))
     }
 
     fn measures(&self, part: &str) -> bool {
