@@ -58,7 +58,7 @@ async fn a_contact_is_shown_with_its_suppression_and_its_evidence() {
     assert_eq!(*suppression, want);
     let response = &contact["responses"][0];
     let want = json!({
-        "at": since, "class": "bounce", "kind": "bounce", "category": "rejected", "type": "hard", "code": "5.1.1",
+        "event": event.to_string(), "at": since, "class": "bounce", "kind": "bounce", "category": "rejected", "type": "hard", "code": "5.1.1",
         "reason": "user-unknown", "fault": "recipient", "authority": "local", "campaign": "77",
         "list": "news.example.com", "description": "no such mailbox", "diagnostic": "550 5.1.1 user unknown",
         "retracted": false,
@@ -401,7 +401,7 @@ async fn what_is_not_asked_for_rightly_is_refused_as_json() {
         ("GET", "/v1/contacts/", (404, "unknown-request")),
         ("POST", "/v1/status", (405, "wrong-method")),
         ("GET", "/v1/check", (405, "wrong-method")),
-        ("DELETE", "/v1/contacts/joe@example.org", (405, "wrong-method")),
+        ("PATCH", "/v1/contacts/joe@example.org", (405, "wrong-method")),
     ] {
         let (status, code) = backstop.send(method, target, &[], b"").await.refused();
         assert_eq!((status, code.as_str()), want, "{method} {target}");

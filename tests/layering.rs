@@ -25,7 +25,19 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
     ),
     (
         "admin",
-        &["mail", "report", "classify", "policy", "store", "authority", "outbound", "inbound", "service", "ops::event"],
+        &[
+            "mail",
+            "report",
+            "classify",
+            "policy",
+            "bulk",
+            "store",
+            "authority",
+            "outbound",
+            "inbound",
+            "service",
+            "ops::event",
+        ],
     ),
     // Wires everything together; nothing to forbid.
     ("ops", &["*"]),

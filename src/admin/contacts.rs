@@ -2,55 +2,57 @@
 
 use super::access::Caller;
 use super::answer::{Parameters, Refusal, blocking, json, read_json};
+use super::attributes;
+use super::given::{self, Segment, never_heard_of, read_address, read_reason};
+use super::lists;
 use super::routes::{App, must_write};
 use super::wire::{
     ChangeAnswer, ChangeRequest, CheckAnswer, ContactAnswer, ResponseAnswer, SuppressionAnswer, read_scope, word,
 };
 use crate::classify::Class;
 use crate::mail::{Address, ListId};
-use crate::ops::event::{self, LogEvent};
-use crate::policy::{Contact, ContactState, Event, EventId, Policy, Scope, SkipReason, What, fold};
+use crate::ops::event::{self, LogEvent, Touched};
+use crate::policy::{
+    Contact, ContactState, Event, EventId, OperatorList, Policy, Scope, SkipReason, State as Stands, What, fold,
+};
 use crate::report::Kind;
 use crate::store::{NewEvent, Recorded, Store, StoreError};
 use axum::Extension;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use std::sync::Arc;
 
 /// Responses shown of one contact, the newest.
-const RESPONSES: usize = 10_000;
-/// Longest reason a person may give, in characters.
-const REASON_CHARS: usize = 500;
-
-type AddressPath = Result<Path<String>, PathRejection>;
+pub(super) const RESPONSES: usize = 10_000;
 
 /// `GET /v1/contacts/{address}`.
-pub(super) async fn show(
-    State(app): State<Arc<App>>,
-    address: AddressPath,
-    request: Request,
-) -> Result<Response, Refusal> {
+pub(super) async fn show(State(app): State<Arc<App>>, address: Segment, request: Request) -> Result<Response, Refusal> {
     let address = read_address(address)?;
     Parameters::read(&request, &[])?;
     let store = app.service.store().clone();
     let policy = app.service.in_force().policy.clone();
     let asked = address.clone();
-    let (contact, events) = blocking(move || Ok((store.contact(&asked)?, store.events_of(&asked, RESPONSES)?))).await?;
-    if contact.is_none() && events.is_empty() {
+    let found = blocking(move || {
+        let lists = lists::listings(&store, &asked)?;
+        Ok((store.contact(&asked)?, store.events_of(&asked, RESPONSES)?, lists, store.is_erased(&asked)))
+    });
+    let (contact, events, lists, erased) = found.await?;
+    if contact.is_none() && events.is_empty() && lists.is_empty() && !erased {
         return Err(never_heard_of(&address));
     }
-    let state = fold(&contact.unwrap_or_default(), &policy, Timestamp::now());
-    let retracted = |event: &Event| state.retracted.binary_search(&event.id).is_ok();
-    let told = |event: &Event| Some(ResponseAnswer { retracted: retracted(event), ..response(event)? });
-    let responses = events.iter().filter_map(told).collect();
+    let (contact, now) = (contact.unwrap_or_default(), Timestamp::now());
+    let state = fold(&contact, &policy, now);
+    let responses = events.iter().filter_map(|event| response(event, &state)).collect();
     Ok(json(&ContactAnswer {
         address,
-        state: state.state,
+        state: if erased { Stands::Suppressed } else { state.state },
         suppressions: suppressions(&state),
         soft_streak: state.soft_streak,
+        lists,
+        erased,
+        attributes: attributes::of(&contact, now),
+        limit: attributes::limit_of(&contact, now).map(Into::into),
         responses,
     }))
 }
@@ -84,12 +86,20 @@ fn verdict(
     };
     let contact = if store.may_be_suppressed(&address) { store.contact(&address)? } else { None };
     let state = fold(&contact.unwrap_or_default(), policy, now);
-    let suppressed = state.suppressed_for(list).is_some();
+    let erased = store.is_erased(&address);
+    let reason = if erased || state.suppressed_for(list).is_some() {
+        Some(SkipReason::Suppressed)
+    } else {
+        store.listed(&address).map(|list| match list {
+            OperatorList::Blocklist => SkipReason::Blocklist,
+            OperatorList::Robinson => SkipReason::Robinson,
+        })
+    };
     Ok(CheckAnswer {
         address: asked,
-        suppressed,
-        reason: suppressed.then_some(SkipReason::Suppressed),
-        state: Some(state.state),
+        suppressed: reason.is_some(),
+        reason,
+        state: Some(if erased { Stands::Suppressed } else { state.state }),
         suppressions: suppressions(&state),
     })
 }
@@ -98,7 +108,7 @@ fn verdict(
 pub(super) async fn suppress(
     State(app): State<Arc<App>>,
     caller: Extension<Caller>,
-    address: AddressPath,
+    address: Segment,
     request: Request,
 ) -> Result<Response, Refusal> {
     change(&app, Action::Suppress, must_write(caller)?, read_address(address)?, request).await
@@ -108,7 +118,7 @@ pub(super) async fn suppress(
 pub(super) async fn reactivate(
     State(app): State<Arc<App>>,
     caller: Extension<Caller>,
-    address: AddressPath,
+    address: Segment,
     request: Request,
 ) -> Result<Response, Refusal> {
     change(&app, Action::Reactivate, must_write(caller)?, read_address(address)?, request).await
@@ -149,7 +159,11 @@ async fn change(
     let reason = read_reason(&asked.reason)?;
     let policy = app.service.in_force().policy.clone();
     let before = contact(app, &address).await?;
-    if action == Action::Reactivate && before.is_none() {
+    let erased = app.service.store().is_erased(&address);
+    if action == Action::Suppress && erased {
+        return Err(given::erased(&address));
+    }
+    if action == Action::Reactivate && before.is_none() && !erased {
         return Err(never_heard_of(&address));
     }
     let before = before.unwrap_or_default();
@@ -159,16 +173,13 @@ async fn change(
         (None, tried(before.clone(), &address, at, what))
     } else {
         let new = NewEvent { at, address: Some(address.clone()), queue_id: None, what, content_key: None };
-        let recorded = app.service.store().record(vec![new]).await?;
-        event::say(&LogEvent::Operator {
-            action: action.as_str(),
-            address: &address,
-            uid: caller.uid,
-            reason: &reason,
-        });
-        let event = recorded.first().map(|recorded| match *recorded {
-            Recorded::New(id) | Recorded::Known(id) => id,
-        });
+        if erased {
+            let (store, address) = (app.service.store().clone(), address.clone());
+            blocking(move || store.unerase(&address)).await?;
+        }
+        let event = record(app, new).await?;
+        let on = Touched::Contact(&address);
+        event::say(&LogEvent::Operator { action: action.as_str(), on, uid: caller.uid, reason: &reason });
         (event, contact(app, &address).await?.unwrap_or_default())
     };
     // A moment later than the event: facts of the future do not count.
@@ -180,13 +191,21 @@ async fn change(
         scope: scope.as_str().to_owned(),
         dry_run,
         event,
-        before: fold(&before, &policy, now).state,
+        before: if erased { Stands::Suppressed } else { fold(&before, &policy, now).state },
         after: after.state,
         suppressions: suppressions(&after),
     }))
 }
 
-async fn contact(app: &App, address: &Address) -> Result<Option<Contact>, Refusal> {
+/// Records one event and gives its id.
+pub(super) async fn record(app: &App, new: NewEvent) -> Result<Option<EventId>, Refusal> {
+    let recorded = app.service.store().record(vec![new]).await?;
+    Ok(recorded.first().map(|recorded| match *recorded {
+        Recorded::New(id) | Recorded::Known(id) => id,
+    }))
+}
+
+pub(super) async fn contact(app: &App, address: &Address) -> Result<Option<Contact>, Refusal> {
     let (store, address) = (app.service.store().clone(), address.clone());
     blocking(move || store.contact(&address)).await
 }
@@ -201,36 +220,15 @@ fn tried(mut contact: Contact, address: &Address, at: Timestamp, what: What) -> 
     contact
 }
 
-fn read_address(path: AddressPath) -> Result<Address, Refusal> {
-    let Path(text) = path.map_err(|_| {
-        Refusal::new(StatusCode::BAD_REQUEST, "invalid-path", "the address in the path is not percent-encoded UTF-8")
-    })?;
-    Address::parse(&text).map_err(|error| Refusal::value(format!("`address`: {error}")))
-}
-
-fn read_reason(text: &str) -> Result<String, Refusal> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(Refusal::value("`reason` is empty; whoever asks later why wants to read it"));
-    }
-    if text.chars().count() > REASON_CHARS || text.chars().any(char::is_control) {
-        return Err(Refusal::value(format!("`reason` is one line of at most {REASON_CHARS} characters")));
-    }
-    Ok(text.to_owned())
-}
-
-fn never_heard_of(address: &Address) -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "not-found", format!("{address} was never heard of"))
-}
-
-fn suppressions(state: &ContactState) -> Vec<SuppressionAnswer> {
+pub(super) fn suppressions(state: &ContactState) -> Vec<SuppressionAnswer> {
     state.suppressions.iter().map(SuppressionAnswer::from).collect()
 }
 
 /// What an event says about its contact's mail, if it does.
-fn response(event: &Event) -> Option<ResponseAnswer> {
+fn response(event: &Event, state: &ContactState) -> Option<ResponseAnswer> {
     match &event.what {
         What::Response { response, evidence } => Some(ResponseAnswer {
+            event: event.id,
             at: event.at,
             class: response.class,
             kind: response.kind,
@@ -244,9 +242,10 @@ fn response(event: &Event) -> Option<ResponseAnswer> {
             list: response.list.clone(),
             description: Some(evidence.description.clone()).filter(|text| !text.is_empty()),
             diagnostic: evidence.diagnostic.clone(),
-            retracted: false,
+            retracted: state.retracted.binary_search(&event.id).is_ok(),
         }),
         What::Skip { reason, category, campaign, list, shadow, .. } => Some(ResponseAnswer {
+            event: event.id,
             at: event.at,
             class: Class::Skip,
             kind: Kind::Other,

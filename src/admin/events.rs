@@ -4,7 +4,8 @@ use super::access::Caller;
 use super::answer::{Parameters, Refusal, Stream, blocking, ndjson};
 use super::routes::{App, must_write};
 use super::server::stopped;
-use super::wire::{Problem, RebuildProgress};
+use super::stream;
+use super::wire::RebuildProgress;
 use crate::policy::EventId;
 use crate::store::Store;
 use axum::Extension;
@@ -15,13 +16,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 /// Events read from the store at a time.
 const BATCH: usize = 500;
-/// Shortest time between two lines of a rebuild.
-const PROGRESS_TIME: Duration = Duration::from_millis(200);
 
 /// `GET /v1/events?since=&follow=`: NDJSON, oldest first.
 ///
@@ -101,33 +99,17 @@ pub(super) async fn rebuild(
     };
     tracing::info!(uid = caller.uid, "contact records are made anew from the events");
     let store = app.service.store().clone();
-    let (sender, response) = Stream::answer("application/x-ndjson");
-    tokio::task::spawn_blocking(move || {
-        let mut told = Instant::now();
-        let result = store.rebuild(&mut |read| {
-            if told.elapsed() >= PROGRESS_TIME {
-                told = Instant::now();
-                let line = RebuildProgress { events_read: Some(read), ..RebuildProgress::default() };
-                // Where nobody reads, the rebuild goes on all the same.
-                let _ = sender.try_send(ndjson(&[line]));
-            }
-        });
-        let last = match result {
-            Ok(contacts) => RebuildProgress { contacts: Some(contacts), ..RebuildProgress::default() },
-            Err(error) => {
-                let problem: Problem = Refusal::from(error).problem();
-                RebuildProgress { error: Some(problem), ..RebuildProgress::default() }
-            }
-        };
-        drop(turn);
-        let _ = sender.blocking_send(ndjson(&[last]));
-    });
-    Ok(response)
+    Ok(stream::work(turn, move |progress| {
+        let told = |read| RebuildProgress { events_read: Some(read), ..RebuildProgress::default() };
+        let contacts = store.rebuild(&mut |read| progress.tell(|| told(read))).map_err(stream::problem)?;
+        Ok(vec![RebuildProgress { contacts: Some(contacts), ..RebuildProgress::default() }])
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn since_a_time_includes_the_events_of_that_time() {

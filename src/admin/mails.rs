@@ -3,6 +3,7 @@
 use super::access::Caller;
 use super::answer::{MAIL_BYTES, Parameters, Refusal, blocking, json, read_body};
 use super::classified;
+use super::given::read_past;
 use super::routes::{App, must_write};
 use super::wire::IngestAnswer;
 use crate::authority::Origin;
@@ -42,10 +43,7 @@ pub(super) async fn ingest(
 ) -> Result<Response, Refusal> {
     must_write(caller)?;
     let now = Timestamp::now();
-    let at = Parameters::read(&request, &["at"])?.parse("at", |text| match text.parse::<Timestamp>() {
-        Ok(at) if at <= now => Ok(at),
-        Ok(_) | Err(_) => Err("a time that has passed is wanted, as 2026-11-21T23:50:08Z".to_owned()),
-    })?;
+    let at = Parameters::read(&request, &["at"])?.parse("at", |text| read_past(text, now))?;
     let (_place, mail) = read_mail(&app, request).await?;
     let arrival = Arrival { raw: &mail, at: at.unwrap_or(now), queue_id: "-", origin: Origin::Elsewhere };
     let ingested = app.service.ingest(arrival).await?;

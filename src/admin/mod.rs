@@ -5,17 +5,27 @@
 //! `events` answer them, `wire` holds the shapes they answer in, `answer` turns those into HTTP.
 
 mod access;
+mod activity;
 mod answer;
+mod attributes;
+mod batches;
 pub mod classified;
 mod contacts;
+mod erasure;
 mod events;
+mod explain;
+mod export;
+mod given;
+mod imports;
 mod linger;
+mod lists;
 mod mails;
 mod metrics;
 mod policy;
 pub mod routes;
 pub mod server;
 mod status;
+mod stream;
 mod suppressions;
 pub mod wire;
 pub mod wire_policy;

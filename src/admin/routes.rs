@@ -3,11 +3,14 @@
 use super::access::{Access, Caller};
 use super::answer::Refusal;
 use super::server::Daemon;
-use super::{contacts, events, mails, metrics, policy, status, suppressions};
+use super::{
+    activity, attributes, batches, contacts, erasure, events, explain, export, imports, lists, mails, metrics, policy,
+    status, suppressions,
+};
 use crate::service::Service;
 use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,14 +25,19 @@ pub(super) struct App {
     pub stopping: watch::Receiver<bool>,
     /// Mails in memory at once: each may be [`MAIL_BYTES`](super::MAIL_BYTES) long.
     pub mails: Semaphore,
-    /// One rebuild at a time.
+    /// One rebuild or compaction at a time.
     pub rebuild: Arc<Semaphore>,
+    /// One import, or taking back of one, at a time.
+    pub import: Arc<Semaphore>,
+    /// Long lists written at once: each has a thread that waits with its reader.
+    pub lists: Arc<Semaphore>,
 }
 
 impl App {
     pub fn new(service: Arc<Service>, daemon: Arc<dyn Daemon>, stopping: watch::Receiver<bool>) -> App {
-        let (mails, rebuild) = (Semaphore::new(4), Arc::new(Semaphore::new(1)));
-        App { service, daemon, started: Instant::now(), stopping, mails, rebuild }
+        let (mails, lists) = (Semaphore::new(4), Arc::new(Semaphore::new(16)));
+        let (rebuild, import) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
+        App { service, daemon, started: Instant::now(), stopping, mails, rebuild, import, lists }
     }
 }
 
@@ -37,7 +45,10 @@ impl App {
 pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/status", get(status::status))
-        .route("/v1/contacts/{address}", get(contacts::show))
+        .route("/v1/contacts/{address}", get(contacts::show).delete(erasure::erase))
+        .route("/v1/contacts/{address}/explain", get(explain::get))
+        .route("/v1/contacts/{address}/attributes", put(attributes::put))
+        .route("/v1/contacts/{address}/limit", put(attributes::put_limit))
         .route("/v1/contacts/{address}/suppress", post(contacts::suppress))
         .route("/v1/contacts/{address}/reactivate", post(contacts::reactivate))
         .route("/v1/suppressions", get(suppressions::list))
@@ -45,8 +56,17 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/check", post(contacts::check))
         .route("/v1/classify", post(mails::classify))
         .route("/v1/ingest", post(mails::ingest))
+        .route("/v1/activity", post(activity::post))
+        .route("/v1/blocklist", get(lists::blocklist).put(lists::add_blocklist).delete(lists::remove_blocklist))
+        .route("/v1/robinson", get(lists::robinson).put(lists::add_robinson).delete(lists::remove_robinson))
+        .route("/v1/import", post(imports::import))
+        .route("/v1/export", get(export::export))
+        .route("/v1/batches", get(batches::list))
+        .route("/v1/batches/{id}/revert", post(batches::revert))
         .route("/v1/events", get(events::events))
+        .route("/v1/events/{id}/void", post(batches::void))
         .route("/v1/rebuild", post(events::rebuild))
+        .route("/v1/compact", post(erasure::compact))
         .route("/metrics", get(metrics::metrics))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -89,4 +109,14 @@ async fn unknown(request: Request) -> Refusal {
 async fn wrong_method(request: Request) -> Refusal {
     let message = format!("{} does not take {}", request.uri().path(), request.method());
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", message)
+}
+
+/// A place for one of few, or 409.
+///
+/// # Errors
+/// 409 that says what is under way.
+pub(super) fn turn(places: &Arc<Semaphore>, what: &str) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
+    places.clone().try_acquire_owned().map_err(|_| {
+        Refusal::new(StatusCode::CONFLICT, "busy", format!("{what} is under way already; wait for it to end"))
+    })
 }

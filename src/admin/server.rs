@@ -56,6 +56,19 @@ pub trait Daemon: Send + Sync + 'static {
     fn milter_connections(&self) -> usize;
     /// The configuration file, when it was read, and why the last reload failed, if it did.
     fn config_state(&self) -> ConfigState;
+    /// The last run of the timer that releases contacts; none before the first.
+    fn last_release(&self) -> Option<LastRelease> {
+        None
+    }
+}
+
+/// A run of the timer that releases contacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LastRelease {
+    /// When.
+    pub at: jiff::Timestamp,
+    /// Contacts released.
+    pub released: u64,
 }
 
 /// Where the configuration in force comes from.

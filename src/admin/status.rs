@@ -40,6 +40,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Res
         counters,
         last_events,
         config,
+        release: app.daemon.last_release(),
         store: StoreFigures {
             events: figures.events,
             contacts: figures.contacts,

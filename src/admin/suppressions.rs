@@ -1,6 +1,7 @@
 //! The list of suppressions in force, whole or by scope, category, domain and time.
 
 use super::answer::{Format, Parameters, Refusal, Stream, blocking, csv_line, json, ndjson};
+use super::given::{LIMIT, read_limit};
 use super::routes::App;
 use super::wire::{ListedSuppression, SuppressionsAnswer, read_scope, word};
 use crate::classify::Category;
@@ -19,11 +20,8 @@ use std::sync::Arc;
 
 /// Contacts read from the store at a time.
 const BATCH: usize = 500;
-/// Contacts in a page where `limit` is not given, and the most that may be asked for.
-const LIMIT: usize = 1000;
-const MOST: usize = 10_000;
 /// The field that carries the next page's cursor where the body has no place for it.
-const NEXT_CURSOR: &str = "backstop-next-cursor";
+pub(super) const NEXT_CURSOR: &str = "backstop-next-cursor";
 
 /// What a suppression must be like to be listed.
 struct Filter {
@@ -46,10 +44,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Resul
         domain: query.parse("domain", read_domain)?,
         since: query.parse("since", read_time)?,
     };
-    let limit = query.parse("limit", |text| match text.parse() {
-        Ok(limit @ 1..=MOST) => Ok(limit),
-        Ok(_) | Err(_) => Err(format!("a number from 1 to {MOST} is wanted")),
-    })?;
+    let limit = read_limit(&query)?;
     let cursor = query.get("cursor").map(str::to_owned);
     match (format, limit) {
         (Format::Json, limit) => {
@@ -141,7 +136,7 @@ fn matching(
     wanted.map(|suppression| ListedSuppression { address: address.clone(), suppression: suppression.into() }).collect()
 }
 
-fn opening(format: Format) -> (&'static str, &'static str) {
+pub(super) fn opening(format: Format) -> (&'static str, &'static str) {
     match format {
         Format::Json => ("application/json", ""),
         Format::NdJson => ("application/x-ndjson", ""),
@@ -158,7 +153,7 @@ fn written(format: Format, found: &[ListedSuppression]) -> io::Result<Bytes> {
     }
 }
 
-fn csv(listed: &ListedSuppression) -> String {
+pub(super) fn csv(listed: &ListedSuppression) -> String {
     let suppression = &listed.suppression;
     csv_line(&[
         listed.address.as_str(),
@@ -189,6 +184,6 @@ fn read_time(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "a time is wanted, as 2026-08-21T03:00:00Z".to_owned())
 }
 
-fn internal(error: io::Error) -> Refusal {
+pub(super) fn internal(error: io::Error) -> Refusal {
     Refusal::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
 }

@@ -3,7 +3,15 @@
 //! A field that does not apply is `null`, so that every answer of a kind has the same fields; only `matched`
 //! and `error` of [`Classified`] are left out. Times are RFC 3339 in UTC.
 
-use super::server::ConfigState;
+mod bulk;
+mod explain;
+mod lists;
+
+pub use bulk::*;
+pub use explain::*;
+pub use lists::*;
+
+use super::server::{ConfigState, LastRelease};
 use crate::classify::{BounceCode, BounceType, Category, Class, Fault};
 use crate::mail::{Address, ListId, MessageId};
 use crate::outbound::Mode;
@@ -24,6 +32,14 @@ pub struct ContactAnswer {
     pub suppressions: Vec<SuppressionAnswer>,
     /// Soft bounces in a row.
     pub soft_streak: u32,
+    /// By which entries it is on the operator's lists.
+    pub lists: Vec<Listing>,
+    /// Its data was erased, and it stays blocked.
+    pub erased: bool,
+    /// What is known of it, for `X-Backstop-Require`.
+    pub attributes: BTreeMap<String, String>,
+    /// Its own message limit.
+    pub limit: Option<ContactLimit>,
     /// What came back, or was prevented, oldest first.
     pub responses: Vec<ResponseAnswer>,
 }
@@ -72,6 +88,8 @@ impl From<&Suppression> for SuppressionAnswer {
 /// kind `other`, the reason for the skip as its reason, and nobody's authority.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResponseAnswer {
+    /// The event that recorded it, for `POST /v1/events/{id}/void`.
+    pub event: EventId,
     /// When.
     pub at: Timestamp,
     /// Where on its way it arose.
@@ -129,7 +147,7 @@ pub struct CheckAnswer {
     pub address: String,
     /// Whether campaign mail is kept from it: of the list asked about, or all campaign mail.
     pub suppressed: bool,
-    /// Why it would be skipped: `suppressed`, `invalid-address`; `null` if it may be mailed.
+    /// Why it would be skipped: `suppressed`, `blocklist`, `robinson`, `invalid-address`; `null` if it may be mailed.
     pub reason: Option<SkipReason>,
     /// How the contact stands; `active` if never heard of, `null` if it is no address.
     pub state: Option<State>,
@@ -247,6 +265,8 @@ pub struct Status {
     pub alerts: Vec<Alert>,
     /// Where the configuration comes from.
     pub config: ConfigState,
+    /// The last run of the timer that releases contacts; `null` before the first, and where nothing ends by itself.
+    pub release: Option<LastRelease>,
     /// Figures of the store.
     pub store: StoreFigures,
     /// Figures of the milter.

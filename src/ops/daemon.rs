@@ -6,9 +6,10 @@
 
 use super::config::{Config, ConfigError, LogAddresses};
 use super::event::{AddressKey, LogEvent, say, set_addresses};
+use super::release::{LastRun, release_hourly};
 use super::rule_files;
 use super::signals::{Asked, Signals};
-use crate::admin::server::ConfigState;
+use crate::admin::server::{ConfigState, LastRelease};
 use crate::classify::{RuleError, Rules};
 use crate::service::{InForce, Service};
 use crate::store::{Store, StoreError};
@@ -133,6 +134,7 @@ async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut
     }
     say(&LogEvent::Ready { milter: &running.listeners(), admin: &config.admin.socket.display().to_string() });
     let expiry = tokio::spawn(expire_daily(service.store().clone()));
+    let release = tokio::spawn(release_hourly(service.clone(), running.last_release.clone()));
     loop {
         match signals.next().await {
             Asked::Reload => running.reload(&config, &service).await,
@@ -144,6 +146,7 @@ async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut
     }
     // A step in hand finishes in the store's writer, which is closed later.
     expiry.abort();
+    release.abort();
     let milter = locked(&running.milter).take();
     let drained = async {
         if let Some(milter) = milter {
@@ -177,12 +180,13 @@ async fn expire_daily(store: Store) {
 struct Running {
     milter: Mutex<Option<milter::server::Server>>,
     config_state: Mutex<ConfigState>,
+    last_release: LastRun,
 }
 
 impl Running {
     fn new(file: &Path) -> Running {
         let state = ConfigState { file: file.to_owned(), loaded_at: Timestamp::now(), reload_error: None };
-        Running { milter: Mutex::new(None), config_state: Mutex::new(state) }
+        Running { milter: Mutex::new(None), config_state: Mutex::new(state), last_release: LastRun::default() }
     }
 
     /// The milter's listeners, as `ready` tells them.
@@ -226,6 +230,10 @@ impl admin::server::Daemon for Running {
 
     fn config_state(&self) -> ConfigState {
         locked(&self.config_state).clone()
+    }
+
+    fn last_release(&self) -> Option<LastRelease> {
+        *locked(&self.last_release)
     }
 }
 

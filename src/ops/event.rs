@@ -5,7 +5,7 @@
 
 use super::line::Line;
 use crate::mail::Address;
-use crate::policy::{Response, SkipReason};
+use crate::policy::{EventId, Response, SkipReason};
 use crate::report::{Campaign, Kind};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -111,12 +111,12 @@ pub enum LogEvent<'a> {
         /// Why.
         problem: &'a str,
     },
-    /// A person changed a contact's state.
+    /// A person changed something.
     Operator {
-        /// What was done: `suppress`, `reactivate`.
+        /// What was done: `suppress`, `reactivate`, `erase`, `import`, ...
         action: &'a str,
-        /// Contact.
-        address: &'a Address,
+        /// To what.
+        on: Touched<'a>,
         /// User id.
         uid: u32,
         /// Why.
@@ -153,6 +153,16 @@ pub enum LogEvent<'a> {
         /// Why.
         problem: &'a str,
     },
+    /// The timer went through the contacts whose suppression ends by itself.
+    Release {
+        /// Contacts released.
+        released: u64,
+    },
+    /// The timer could not.
+    ReleaseFailed {
+        /// Why.
+        problem: &'a str,
+    },
     /// The daemon was asked to end, and drains.
     Stop {
         /// The signal.
@@ -169,8 +179,21 @@ pub enum LogEvent<'a> {
     },
 }
 
+/// What a person changed.
+#[derive(Clone, Copy, Debug)]
+pub enum Touched<'a> {
+    /// A contact.
+    Contact(&'a Address),
+    /// An event or a batch, by its id.
+    Id(EventId),
+    /// So many of them.
+    Many(u64),
+    /// Nothing that may be named.
+    Nameless,
+}
+
 /// The name of every event, in the order of [`LogEvent`], and how loud it is.
-pub const EVENTS: [(&str, Level); 21] = [
+pub const EVENTS: [(&str, Level); 23] = [
     ("skip", Level::INFO),
     ("discard", Level::INFO),
     ("response", Level::INFO),
@@ -189,6 +212,8 @@ pub const EVENTS: [(&str, Level); 21] = [
     ("reload-refused", Level::ERROR),
     ("expire", Level::INFO),
     ("expire-failed", Level::WARN),
+    ("release", Level::INFO),
+    ("release-failed", Level::WARN),
     ("stop", Level::INFO),
     ("stopped", Level::INFO),
     ("panic", Level::ERROR),
@@ -250,9 +275,11 @@ impl LogEvent<'_> {
             LogEvent::ReloadRefused { .. } => 15,
             LogEvent::Expire { .. } => 16,
             LogEvent::ExpireFailed { .. } => 17,
-            LogEvent::Stop { .. } => 18,
-            LogEvent::Stopped => 19,
-            LogEvent::Panic { .. } => 20,
+            LogEvent::Release { .. } => 18,
+            LogEvent::ReleaseFailed { .. } => 19,
+            LogEvent::Stop { .. } => 20,
+            LogEvent::Stopped => 21,
+            LogEvent::Panic { .. } => 22,
         }
     }
 
@@ -292,16 +319,23 @@ impl LogEvent<'_> {
             | LogEvent::ProtocolError { queue_id, problem }
             | LogEvent::Unrecorded { queue_id, problem } => line.word("queue_id", queue_id).text("problem", problem),
             LogEvent::OverLimit { queue_id, limit } => line.word("queue_id", queue_id).text("limit", limit),
-            LogEvent::Operator { action, address, uid, reason } => line
-                .address("address", address)
-                .word("action", action)
-                .number("uid", u64::from(uid))
-                .text("reason", reason),
+            LogEvent::Operator { action, on, uid, reason } => {
+                let line = match on {
+                    Touched::Contact(address) => line.address("address", address),
+                    Touched::Id(id) => line.word("id", &id.to_string()),
+                    Touched::Many(count) => line.number("count", count),
+                    Touched::Nameless => line,
+                };
+                line.word("action", action).number("uid", u64::from(uid)).text("reason", reason)
+            }
             LogEvent::Ready { milter, admin } => line.word("milter", milter).word("admin", admin),
             LogEvent::Reload { file, restart } => {
                 line.word("file", file).maybe("restart_for", Some(restart).filter(|sections| !sections.is_empty()))
             }
-            LogEvent::ReloadRefused { problem } | LogEvent::ExpireFailed { problem } => line.text("problem", problem),
+            LogEvent::ReloadRefused { problem }
+            | LogEvent::ExpireFailed { problem }
+            | LogEvent::ReleaseFailed { problem } => line.text("problem", problem),
+            LogEvent::Release { released } => line.number("released", released),
             LogEvent::Expire { evidence, sends } => line.number("evidence", evidence).number("sends", sends),
             LogEvent::Stop { signal } => line.word("signal", signal),
             LogEvent::Stopped => line,

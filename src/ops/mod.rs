@@ -8,6 +8,7 @@ mod keys;
 mod line;
 pub mod logging;
 mod policy_section;
+pub mod release;
 pub mod rule_files;
 mod sections;
 pub mod signals;

@@ -407,6 +407,11 @@ impl Store {
         Ok(expired)
     }
 
+    /// The store's directory.
+    pub fn path(&self) -> &std::path::Path {
+        &self.settings.path
+    }
+
     /// Figures for `status`.
     pub fn figures(&self) -> Figures {
         let shared = &self.inner.shared;

@@ -3,7 +3,7 @@
 // Each test file uses a part of this.
 #![allow(dead_code)]
 
-use backstop::admin::server::{ConfigState, Daemon, Server, Settings};
+use backstop::admin::server::{ConfigState, Daemon, LastRelease, Server, Settings};
 use backstop::classify::{BounceCode, BounceType, Category, Fault, Rules};
 use backstop::mail::{Address, ListId};
 use backstop::outbound::Mode;
@@ -60,6 +60,7 @@ X-Campaign-ID: 77\r\n\
 #[derive(Default)]
 pub struct FakeDaemon {
     pub reload_error: Mutex<Option<String>>,
+    pub last_release: Mutex<Option<LastRelease>>,
 }
 
 impl Daemon for FakeDaemon {
@@ -72,6 +73,9 @@ impl Daemon for FakeDaemon {
             loaded_at: "2026-08-21T03:00:00Z".parse().expect("a literal"),
             reload_error: self.reload_error.lock().expect("nobody panics with it").clone(),
         }
+    }
+    fn last_release(&self) -> Option<LastRelease> {
+        *self.last_release.lock().expect("nobody panics with it")
     }
 }
 

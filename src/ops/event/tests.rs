@@ -61,8 +61,20 @@ fn each(told: impl Fn(LogEvent<'_>, &str)) {
     told(LogEvent::OverLimit { queue_id: "-", limit: "connections" }, "event=over-limit queue_id=- limit=connections");
     told(LogEvent::Unrecorded { queue_id, problem }, "event=unrecorded queue_id=4XyZ12 problem=\"no group\"");
     told(
-        LogEvent::Operator { action: "suppress", address: &address, uid: 1000, reason: "asked\nus" },
+        LogEvent::Operator { action: "suppress", on: Touched::Contact(&address), uid: 1000, reason: "asked\nus" },
         "event=operator address=joe@example.org action=suppress uid=1000 reason=\"asked\\nus\"",
+    );
+    told(
+        LogEvent::Operator { action: "revert", on: Touched::Id(EventId(7)), uid: 0, reason: "wrong file" },
+        "event=operator id=00000000000000000000000000000007 action=revert uid=0 reason=\"wrong file\"",
+    );
+    told(
+        LogEvent::Operator { action: "import", on: Touched::Many(9), uid: 0, reason: "moved" },
+        "event=operator count=9 action=import uid=0 reason=moved",
+    );
+    told(
+        LogEvent::Operator { action: "erase", on: Touched::Nameless, uid: 0, reason: "GDPR" },
+        "event=operator action=erase uid=0 reason=GDPR",
     );
     told(
         LogEvent::Ready { milter: "inet:127.0.0.1:8899", admin: "/run/a.sock" },
@@ -76,6 +88,8 @@ fn each(told: impl Fn(LogEvent<'_>, &str)) {
     told(LogEvent::ReloadRefused { problem: "b.toml:1: mode" }, "event=reload-refused problem=\"b.toml:1: mode\"");
     told(LogEvent::Expire { evidence: 7, sends: 8 }, "event=expire evidence=7 sends=8");
     told(LogEvent::ExpireFailed { problem: "full" }, "event=expire-failed problem=full");
+    told(LogEvent::Release { released: 7 }, "event=release released=7");
+    told(LogEvent::ReleaseFailed { problem: "full" }, "event=release-failed problem=full");
     told(LogEvent::Stop { signal: "SIGTERM" }, "event=stop signal=SIGTERM");
     told(LogEvent::Stopped, "event=stopped");
     told(LogEvent::Panic { place: "src/x.rs:1:2", problem: "index" }, "event=panic place=src/x.rs:1:2 problem=index");

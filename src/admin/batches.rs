@@ -1,0 +1,176 @@
+//! Batches, and what was done taken back: a whole batch, or one event.
+
+use super::access::Caller;
+use super::answer::{Format, Parameters, Refusal, blocking, csv_line, json, ndjson, read_json};
+use super::contacts::suppressions;
+use super::given::{Segment, read_id, read_reason};
+use super::routes::{App, must_write, turn};
+use super::stream;
+use super::suppressions::internal;
+use super::wire::{BatchAnswer, BatchesAnswer, ReasonRequest, RevertLine, VoidAnswer};
+use crate::ops::event::{self, LogEvent, Touched};
+use crate::policy::{Contact, ContactState, Event, EventId, OperatorList, What, fold};
+use crate::store::imports::{Batch, UndoError};
+use crate::store::{NewEvent, Store, StoreError};
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use std::sync::Arc;
+
+const CSV_HEAD: &str = "batch,at,list,source,reason,entries,known,reverted\r\n";
+
+impl From<UndoError> for Refusal {
+    fn from(error: UndoError) -> Refusal {
+        let (status, code) = match error {
+            UndoError::Unknown => (StatusCode::NOT_FOUND, "not-found"),
+            UndoError::Already(_) => (StatusCode::CONFLICT, "already"),
+            UndoError::Never(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-value"),
+            UndoError::Store(error) => return error.into(),
+        };
+        Refusal::new(status, code, error.to_string())
+    }
+}
+
+/// `GET /v1/batches`.
+pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
+    Parameters::read(&request, &[])?;
+    let format = Format::wanted(request.headers())?;
+    let store = app.service.store().clone();
+    let batches: Vec<BatchAnswer> =
+        blocking(move || store.batches()).await?.into_iter().map(BatchAnswer::from).collect();
+    Ok(match format {
+        Format::Json => json(&BatchesAnswer { batches }),
+        Format::NdJson => {
+            let lines = ndjson(&batches).map_err(internal)?;
+            ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
+        }
+        Format::Csv => {
+            let lines = CSV_HEAD.to_owned() + &batches.iter().map(csv).collect::<String>();
+            ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], lines).into_response()
+        }
+    })
+}
+
+fn csv(batch: &BatchAnswer) -> String {
+    csv_line(&[
+        &batch.batch.to_string(),
+        &batch.at.to_string(),
+        batch.list.map_or("", OperatorList::as_str),
+        &batch.source,
+        &batch.reason,
+        &batch.entries.to_string(),
+        &batch.known.to_string(),
+        &batch.reverted.map(|at| at.to_string()).unwrap_or_default(),
+    ])
+}
+
+impl From<Batch> for BatchAnswer {
+    fn from(batch: Batch) -> BatchAnswer {
+        let Batch { id, at, list, source, reason, entries, known, reverted } = batch;
+        BatchAnswer { batch: id, at, list, source, reason, entries, known, reverted }
+    }
+}
+
+/// `POST /v1/batches/{id}/revert`: a line now and then that tells how far it is.
+pub(super) async fn revert(
+    State(app): State<Arc<App>>,
+    caller: Extension<Caller>,
+    id: Segment,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (uid, id) = (must_write(caller)?.uid, read_id(id)?);
+    let dry_run = Parameters::read(&request, &["dry_run"])?.flag("dry_run")?;
+    let reason = read_reason(&read_json::<ReasonRequest>(request).await?.reason)?;
+    let turn = turn(&app.import, "an import, or the taking back of one,")?;
+    let store = app.service.store().clone();
+    let asked = store.clone();
+    let batch = blocking(move || asked.batch(id)).await?;
+    let Some(batch) = batch else {
+        let message = format!("there is no batch {id}; `backstopctl batches` lists them");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "not-found", message));
+    };
+    if let Some(at) = batch.reverted {
+        return Err(Refusal::new(StatusCode::CONFLICT, "already", format!("batch {id} was taken back on {at}")));
+    }
+    Ok(stream::work(turn, move |progress| {
+        if dry_run {
+            return Ok(vec![RevertLine::Done { batch: id, removed: batch.entries, dry_run }]);
+        }
+        let what = What::Revert { batch: id, reason: reason.clone(), uid };
+        let new = NewEvent { at: Timestamp::now(), address: None, queue_id: None, what, content_key: None };
+        let told = |reverted| RevertLine::Progress { reverted };
+        let removed = store.revert(new, &mut |done| progress.tell(|| told(done))).map_err(stream::problem)?;
+        event::say(&LogEvent::Operator { action: "revert", on: Touched::Id(id), uid, reason: &reason });
+        Ok(vec![RevertLine::Done { batch: id, removed, dry_run }])
+    }))
+}
+
+/// `POST /v1/events/{id}/void`: the event counts as if it had never been.
+pub(super) async fn void(
+    State(app): State<Arc<App>>,
+    caller: Extension<Caller>,
+    id: Segment,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (uid, id) = (must_write(caller)?.uid, read_id(id)?);
+    let dry_run = Parameters::read(&request, &["dry_run"])?.flag("dry_run")?;
+    let reason = read_reason(&read_json::<ReasonRequest>(request).await?.reason)?;
+    let store = app.service.store().clone();
+    let policy = app.service.in_force().policy.clone();
+    let (target, contact) = blocking(move || read_target(&store, id)).await?.ok_or(UndoError::Unknown)?;
+    let mut event = None;
+    let mut without = contact.clone();
+    if dry_run {
+        // What adds no fact decides nothing, and cannot be undone; the store says of each why.
+        if target.fact().is_none() {
+            let kind = target.what.name();
+            return Err(Refusal::value(format!("`id`: an event of kind {kind} is not undone by itself")));
+        }
+        let store = app.service.store().clone();
+        if let Some(by) = blocking(move || store.undone_by(id)).await? {
+            return Err(UndoError::Already(by).into());
+        }
+        without.facts.retain(|fact| fact.event != id);
+    } else {
+        let store = app.service.store().clone();
+        let (address, what) = (target.address.clone(), What::Void { target: id, reason: reason.clone(), uid });
+        let new = NewEvent { at: Timestamp::now(), address, queue_id: None, what, content_key: None };
+        let asked = target.address.clone();
+        let done = blocking(move || match store.void(new) {
+            Ok(event) => Ok(Ok((event, contact_of(&store, asked.as_ref())?))),
+            Err(UndoError::Store(error)) => Err(error),
+            Err(error) => Ok(Err(error)),
+        });
+        let (voided, after) = done.await??;
+        (event, without) = (Some(voided), after);
+        event::say(&LogEvent::Operator { action: "undo", on: Touched::Id(id), uid, reason: &reason });
+    }
+    let now = Timestamp::now();
+    let stood = |contact: &Contact| -> ContactState { fold(contact, &policy, now) };
+    let (before, after) = (stood(&contact), stood(&without));
+    let named = target.address.is_some();
+    Ok(json(&VoidAnswer {
+        target: id,
+        kind: target.what.name().to_owned(),
+        dry_run,
+        event,
+        address: target.address,
+        before: named.then_some(before.state),
+        after: named.then_some(after.state),
+        suppressions: suppressions(&after),
+    }))
+}
+
+fn read_target(store: &Store, id: EventId) -> Result<Option<(Event, Contact)>, StoreError> {
+    let before = EventId(id.0.saturating_sub(1));
+    let found = store.events_after(Some(before), 1)?.into_iter().find(|event| event.id == id);
+    let Some(event) = found else { return Ok(None) };
+    let contact = contact_of(store, event.address.as_ref())?;
+    Ok(Some((event, contact)))
+}
+
+fn contact_of(store: &Store, address: Option<&crate::mail::Address>) -> Result<Contact, StoreError> {
+    Ok(address.map(|address| store.contact(address)).transpose()?.flatten().unwrap_or_default())
+}
