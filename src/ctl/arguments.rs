@@ -42,6 +42,18 @@ pub enum Command {
         #[arg(value_name = "ADDR")]
         address: String,
     },
+    /// Why this contact may or may not be mailed, on what evidence, and what would release it
+    Explain {
+        /// The contact
+        #[arg(value_name = "ADDR")]
+        address: String,
+        /// For mail of this list
+        #[arg(long, value_name = "LIST")]
+        list: Option<String>,
+        /// For mail of the list of this campaign, as far as the contact's record names it
+        #[arg(long, value_name = "ID")]
+        campaign: Option<String>,
+    },
     /// Everybody who is suppressed
     List(ListArguments),
     /// Which of these addresses must not be mailed
@@ -57,6 +69,65 @@ pub enum Command {
     Suppress(ChangeArguments),
     /// Let a contact be mailed again
     Reactivate(ChangeArguments),
+    /// Undo one event: it counts as if it had never been
+    Undo {
+        /// The event's id, as `events --json` and `show --json` tell it
+        #[arg(value_name = "EVENT")]
+        event: String,
+        /// Why; kept with the change
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Erase a person's data; the address stays blocked
+    Erase {
+        /// The contact
+        #[arg(value_name = "ADDR")]
+        address: String,
+        /// Why, without naming the person; kept
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Keep nothing, not even what blocks the address
+        #[arg(long)]
+        forget: bool,
+        /// Say what would go, and erase nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// A sign of life: the contact opened, clicked, replied, bought
+    Activity(ActivityArguments),
+    /// Addresses and domains that get no campaign mail
+    Blocklist {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: EntriesCommand,
+    },
+    /// People who want no advertising: addresses, also as hashes
+    Robinson {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: EntriesCommand,
+    },
+    /// Bring a list along: suppressions of another sender, a blocklist, a Robinson list
+    Import(ImportArguments),
+    /// Every import
+    Batches,
+    /// Take an import back, whole
+    Revert {
+        /// The batch, as `import` and `batches` tell it
+        #[arg(value_name = "BATCH")]
+        batch: String,
+        /// Why; kept with the change
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Say what would go, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Everybody who is suppressed, for other programs
+    Export(ExportArguments),
     /// What mails say, and of whom; without the daemon, stores nothing
     Classify {
         /// Mails; `-` reads one from standard input
@@ -89,6 +160,12 @@ pub enum Command {
     },
     /// Make every contact record anew from the events
     Rebuild,
+    /// The store itself
+    Db {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: DbCommand,
+    },
     /// How many bounces suppress, and for how long
     Policy {
         /// What to do with it.
@@ -127,6 +204,98 @@ pub enum RulesCommand {
         #[arg(long, value_name = "DIR")]
         rules: Option<PathBuf>,
     },
+}
+
+/// What to do with one of the operator's lists.
+#[derive(Debug, Subcommand)]
+pub enum EntriesCommand {
+    /// Every entry
+    List,
+    /// Put entries on it
+    Add(EntriesArguments),
+    /// Take entries off it
+    Remove(EntriesArguments),
+}
+
+/// What to do with the store.
+#[derive(Debug, Subcommand)]
+pub enum DbCommand {
+    /// Write it anew, without what was erased or removed
+    Compact,
+}
+
+/// Entries of one of the operator's lists.
+#[derive(Debug, Args)]
+pub struct EntriesArguments {
+    /// Addresses, domains (blocklist), hashes (Robinson list); `-` reads them from standard input, one a line
+    #[arg(value_name = "ENTRY", required = true)]
+    pub entries: Vec<String>,
+    /// Why; kept with the change
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A sign of life.
+#[derive(Debug, Args)]
+pub struct ActivityArguments {
+    /// The contact; `-` reads JSON from standard input, one object a line: address, level, campaign, at
+    #[arg(value_name = "ADDR")]
+    pub address: String,
+    /// 0 to 5, or machine-open, open, click, human-click, reply, purchase
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<String>,
+    /// The campaign it answers
+    #[arg(long, value_name = "ID")]
+    pub campaign: Option<String>,
+    /// When it was, if not now
+    #[arg(long, value_name = "WHEN")]
+    pub at: Option<String>,
+    /// Say what would be recorded, and record nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Which list to bring along.
+#[derive(Debug, Args)]
+pub struct ImportArguments {
+    /// The list; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// It is a blocklist
+    #[arg(long, conflicts_with = "robinson")]
+    pub blocklist: bool,
+    /// It is a Robinson list
+    #[arg(long)]
+    pub robinson: bool,
+    /// Its format, where the first line does not tell
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Why; kept with the batch
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Read and check all of it, and import nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What to export, and how.
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    /// suppressions, blocklist, robinson, or all, which no import reads
+    #[arg(long, value_name = "WHAT", default_value = "suppressions")]
+    pub what: String,
+    /// As CSV, not as one JSON object a line
+    #[arg(long)]
+    pub csv: bool,
+    /// Hashes instead of addresses: sha256, sha1 or md5
+    #[arg(long, value_name = "HASH")]
+    pub hashed: Option<String>,
+    /// Put this before each address that is hashed, with sha256
+    #[arg(long, value_name = "SALT", requires = "hashed")]
+    pub salt: Option<String>,
 }
 
 /// Which suppressions to list.

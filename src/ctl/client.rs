@@ -3,20 +3,26 @@
 use super::exit::{Exit, Failure};
 use crate::admin::wire::ErrorAnswer;
 use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode, Uri, header};
+use hyper::body::{Frame, Incoming};
+use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 /// Longest wait for the beginning of an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// Longest answer read whole.
 const ANSWER_BYTES: usize = 256 << 20;
+/// Octets of a list sent at a time.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// A way to the daemon. Nothing is opened before the first request.
 pub struct Client {
@@ -32,6 +38,16 @@ pub enum Body {
     Json(Vec<u8>),
     /// A POST of a mail.
     Mail(Vec<u8>),
+    /// A PUT of JSON.
+    Put(Vec<u8>),
+    /// A DELETE with JSON.
+    Delete(Vec<u8>),
+    /// A GET of CSV.
+    Csv,
+    /// A GET of lines of JSON.
+    Lines,
+    /// A POST of a list of any length, read while it is sent.
+    List(Box<dyn Read + Send>),
 }
 
 impl Client {
@@ -73,6 +89,24 @@ impl Client {
                 rest.drain(..from);
                 if rest.len() > ANSWER_BYTES {
                     return Err(self.broke_off());
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Asks, and hands on the answer as it comes.
+    pub fn copy(
+        &self,
+        target: &str,
+        body: Body,
+        mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.runtime.block_on(async {
+            let mut answer = self.send(target, body).await?.into_body();
+            while let Some(frame) = answer.frame().await {
+                if let Ok(piece) = frame.map_err(|_| self.broke_off())?.into_data() {
+                    take(&piece)?;
                 }
             }
             Ok(())
@@ -122,21 +156,68 @@ pub fn encoded(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
-fn request(target: &str, body: Body) -> Request<Full<Bytes>> {
-    let (method, content_type, body) = match body {
-        Body::None => ("GET", None, Vec::new()),
-        Body::Json(body) => ("POST", Some("application/json"), body),
-        Body::Mail(body) => ("POST", Some("message/rfc822"), body),
+fn request(target: &str, body: Body) -> Request<BoxBody<Bytes, io::Error>> {
+    let (method, content_type, accept, body) = match body {
+        Body::None => (Method::GET, None, None, whole(Vec::new())),
+        Body::Csv => (Method::GET, None, Some("text/csv"), whole(Vec::new())),
+        Body::Lines => (Method::GET, None, Some("application/x-ndjson"), whole(Vec::new())),
+        Body::Json(body) => (Method::POST, Some("application/json"), None, whole(body)),
+        Body::Put(body) => (Method::PUT, Some("application/json"), None, whole(body)),
+        Body::Delete(body) => (Method::DELETE, Some("application/json"), None, whole(body)),
+        Body::Mail(body) => (Method::POST, Some("message/rfc822"), None, whole(body)),
+        Body::List(list) => (Method::POST, Some("application/octet-stream"), None, Pieces::of(list).boxed()),
     };
-    let mut request = Request::new(Full::new(Bytes::from(body)));
-    *request.method_mut() = method.parse().expect("GET and POST are methods");
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
     *request.uri_mut() = target.parse::<Uri>().expect("targets are literals and encoded values");
     let headers = request.headers_mut();
     headers.insert(header::HOST, header::HeaderValue::from_static("backstop"));
     if let Some(content_type) = content_type {
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
     }
+    if let Some(accept) = accept {
+        headers.insert(header::ACCEPT, header::HeaderValue::from_static(accept));
+    }
     request
+}
+
+fn whole(body: Vec<u8>) -> BoxBody<Bytes, io::Error> {
+    Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed()
+}
+
+/// A body that a thread reads, a few pieces ahead.
+struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
+
+impl Pieces {
+    fn of(mut list: Box<dyn Read + Send>) -> Pieces {
+        let (sender, pieces) = mpsc::channel(4);
+        std::thread::spawn(move || {
+            let mut piece = vec![0; PIECE_BYTES];
+            loop {
+                let read = match list.read(&mut piece) {
+                    Ok(0) => return,
+                    Ok(octets) => Ok(Bytes::copy_from_slice(&piece[..octets])),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    // Breaks the request off, so that nobody takes a part of the list for the whole.
+                    Err(error) => Err(error),
+                };
+                let last = read.is_err();
+                if sender.blocking_send(read).is_err() || last {
+                    return;
+                }
+            }
+        });
+        Pieces(pieces)
+    }
+}
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
 }
 
 async fn collect(body: Incoming) -> Result<Bytes, ()> {

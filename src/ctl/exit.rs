@@ -51,6 +51,7 @@ impl Failure {
         let exit = match status.as_u16() {
             403 => Exit::Permission,
             404 if code == "not-found" => Exit::No,
+            409 if code == "already" => Exit::No,
             400 | 413 | 422 => Exit::Data,
             _ => Exit::Unavailable,
         };
@@ -78,6 +79,8 @@ mod tests {
             (403, "forbidden", Exit::Permission),
             (404, "not-found", Exit::No),
             (404, "unknown-request", Exit::Unavailable), // an older daemon
+            (409, "already", Exit::No),
+            (409, "busy", Exit::Unavailable),
             (413, "too-large", Exit::Data),
             (422, "invalid-value", Exit::Data),
             (503, "store-unavailable", Exit::Unavailable),

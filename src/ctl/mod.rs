@@ -1,14 +1,19 @@
 //! `backstopctl`: what an operator types, and what is printed for it.
 //!
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
-//! `show`, `list`, `change`, `ingest`, `events` and `policy` ask it; `offline` needs no daemon; `table` aligns columns and keeps
+//! `show`, `explain`, `list`, `change`, `undo`, `entries`, `activity`, `bulk`, `ingest`, `events` and `policy` ask it;
+//! `offline` needs no daemon; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
 
+mod activity;
 mod arguments;
+mod bulk;
 mod change;
 mod client;
+mod entries;
 mod events;
 mod exit;
+mod explain;
 mod ingest;
 mod list;
 mod mailbox;
@@ -18,9 +23,10 @@ mod policy;
 mod progress;
 mod show;
 mod table;
+mod undo;
 mod when;
 
-pub use arguments::{Arguments, Command, PolicyCommand, RulesCommand};
+pub use arguments::{Arguments, Command, DbCommand, EntriesCommand, PolicyCommand, RulesCommand};
 pub use exit::{Exit, Failure};
 
 use clap::Parser;
@@ -56,10 +62,25 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
     match arguments.command {
         Command::Status => show::status(&client()?, out),
         Command::Show { address } => show::contact(&client()?, &address, out),
+        Command::Explain { address, list, campaign } => {
+            explain::explain(&client()?, &address, list.as_deref(), campaign.as_deref(), out)
+        }
         Command::List(filter) => list::suppressions(&client()?, &filter, out),
         Command::Check { addresses, list } => list::check(&client()?, addresses, list.as_deref(), out),
         Command::Suppress(change) => change::change(&client()?, "suppress", &change, out),
         Command::Reactivate(change) => change::change(&client()?, "reactivate", &change, out),
+        Command::Undo { event, reason, dry_run } => undo::undo(&client()?, &event, &reason, dry_run, out),
+        Command::Erase { address, reason, forget, dry_run } => {
+            undo::erase(&client()?, &address, &reason, forget, dry_run, out)
+        }
+        Command::Activity(told) => activity::activity(&client()?, &told, out),
+        Command::Blocklist { command } => entries::entries(&client()?, "blocklist", &command, out),
+        Command::Robinson { command } => entries::entries(&client()?, "robinson", &command, out),
+        Command::Import(import) => bulk::import(&client()?, &import, out),
+        Command::Batches => bulk::batches(&client()?, out),
+        Command::Revert { batch, reason, dry_run } => bulk::revert(&client()?, &batch, &reason, dry_run, out),
+        Command::Export(export) => bulk::export(&client()?, &export, out),
+        Command::Db { command: DbCommand::Compact } => bulk::compact(&client()?, out),
         Command::Classify { files, rules, dialects } => {
             offline::classify(&files, rules.as_deref(), dialects.as_deref(), out)
         }

@@ -46,6 +46,12 @@ impl Output {
         Ok(())
     }
 
+    /// Prints octets as they are.
+    pub fn octets(&mut self, octets: &[u8]) -> Result<(), Failure> {
+        self.out.write_all(octets)?;
+        Ok(())
+    }
+
     /// Hands on what waits in the buffer.
     pub fn flush(&mut self) -> Result<(), Failure> {
         self.out.flush()?;

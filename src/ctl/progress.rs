@@ -31,6 +31,15 @@ impl Progress {
         let _ = write!(std::io::stderr(), "\r{}\x1b[K", self.line(place, words, self.begun.elapsed()));
     }
 
+    /// Draws how much is done of what has no known size.
+    pub fn count(&mut self, words: &str) {
+        if !self.shown || self.drawn.is_some_and(|drawn| drawn.elapsed() < EVERY) {
+            return;
+        }
+        self.drawn = Some(Instant::now());
+        let _ = write!(std::io::stderr(), "\r{words}\x1b[K");
+    }
+
     /// Takes it away.
     pub fn end(&mut self) {
         if self.drawn.is_some() {

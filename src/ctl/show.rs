@@ -26,6 +26,10 @@ pub fn status(client: &Client, out: &mut Output) -> Result<Exit, Failure> {
     let file = status.config.file.display().to_string();
     out.line(&format!("config  {}, read {} UTC", clean(&file), when::shown(status.config.loaded_at)))?;
     out.line(&format!("milter  {} connections", status.milter.connections))?;
+    if let Some(run) = &status.release {
+        let at = when::shown(run.at);
+        out.line(&format!("timer   {} contacts released by its last run, {at} UTC", run.released))?;
+    }
     let store = &status.store;
     let size = store.disk_bytes.div_ceil(1 << 20);
     out.line(&format!(
@@ -78,15 +82,33 @@ pub fn contact(client: &Client, address: &str, out: &mut Output) -> Result<Exit,
 fn verdict(contact: &ContactAnswer) -> Vec<String> {
     let mut lines = Vec::new();
     let address = clean(contact.address.as_str());
-    match contact.state {
-        State::Active if contact.suppressions.is_empty() => lines.push(format!("{address}: active, may be mailed")),
-        State::Active => lines.push(format!("{address}: active, may be mailed, except by the lists below")),
-        State::Bounced => lines.push(format!("{address}: bounced, gets no campaign mail")),
-        State::Suppressed => lines.push(format!("{address}: suppressed, gets no campaign mail")),
+    let listed = contact.lists.first().map(|listing| listing.list.as_str());
+    match (contact.state, listed) {
+        _ if contact.erased => lines.push(format!("{address}: erased, gets no campaign mail")),
+        (State::Active, Some(list)) => lines.push(format!("{address}: on the {list}, gets no campaign mail")),
+        (State::Active, None) if contact.suppressions.is_empty() => {
+            lines.push(format!("{address}: active, may be mailed"));
+        }
+        (State::Active, None) => {
+            lines.push(format!("{address}: active, may be mailed, except by the lists below"));
+        }
+        (State::Bounced, _) => lines.push(format!("{address}: bounced, gets no campaign mail")),
+        (State::Suppressed, _) => lines.push(format!("{address}: suppressed, gets no campaign mail")),
     }
+    lines.extend(contact.lists.iter().map(|listing| {
+        let (list, entry) = (listing.list.as_str(), clean(&listing.entry.entry));
+        format!("  since {} UTC, on the {list} by {entry}", when::shown(listing.entry.since))
+    }));
     lines.extend(contact.suppressions.iter().map(|suppression| format!("  {}", told(suppression))));
     if contact.soft_streak > 0 {
         lines.push(format!("  soft bounces in a row: {}", contact.soft_streak));
+    }
+    if let Some(limit) = &contact.limit {
+        lines.push(format!("  at most {} campaign messages in {}", limit.messages, clean(&limit.window)));
+    }
+    if !contact.attributes.is_empty() {
+        let known: Vec<String> = contact.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        lines.push(format!("  known: {}", clean(&known.join(", "))));
     }
     // The words behind a suppression, where they are still on record.
     if let Some(suppression) = contact.suppressions.first()

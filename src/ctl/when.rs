@@ -6,6 +6,11 @@ use jiff::{Span, Timestamp, Zoned, civil::Date, tz::TimeZone};
 /// A time as a person writes it, as the API takes it: `2026-08-21T03:00:00Z`, `2026-08-21` (midnight UTC),
 /// or how long ago: `90m`, `2d`. With an event id, that id.
 pub fn read(text: &str, now: &Zoned) -> Result<String, Failure> {
+    read_as("--since", text, now)
+}
+
+/// The same for another option.
+pub fn read_as(option: &str, text: &str, now: &Zoned) -> Result<String, Failure> {
     if text.parse::<Timestamp>().is_ok() || text.parse::<crate::policy::EventId>().is_ok() {
         return Ok(text.to_owned());
     }
@@ -17,7 +22,7 @@ pub fn read(text: &str, now: &Zoned) -> Result<String, Failure> {
     let ago = text.parse::<Span>().ok().and_then(|span| now.checked_sub(span.abs()).ok());
     ago.map(|time| time.timestamp().to_string()).ok_or_else(|| {
         let wanted = "a time is wanted, as 2026-08-21T03:00:00Z, 2026-08-21, or how long ago: 90m, 2d";
-        Failure::new(Exit::Usage, format!("--since {text}: {wanted}"))
+        Failure::new(Exit::Usage, format!("{option} {text}: {wanted}"))
     })
 }
 
