@@ -206,12 +206,13 @@ impl Agreement {
             Edit::AddRecipient(_) => actions::ADD_RECIPIENTS,
             Edit::AddRecipientWith(..) => actions::ADD_RECIPIENTS_WITH,
             Edit::DeleteRecipient(_) => actions::DELETE_RECIPIENTS,
+            Edit::ReaddRecipient(..) => actions::DELETE_RECIPIENTS | actions::ADD_RECIPIENTS_WITH,
             Edit::ChangeSender(..) => actions::CHANGE_SENDER,
             Edit::AddHeader(..) | Edit::InsertHeader(..) => actions::ADD_HEADERS,
             Edit::ChangeHeader(..) => actions::CHANGE_HEADERS,
             Edit::Quarantine(_) => actions::QUARANTINE,
         };
-        self.actions & action != 0
+        self.actions & action == action
     }
 
     /// Whether the blank behind the colon comes with the value of a header field, and goes with ours.
@@ -317,6 +318,17 @@ mod tests {
         assert!(agreed.allows(&Edit::DeleteRecipient(Vec::new())));
         assert!(!agreed.allows(&Edit::ChangeSender(Vec::new(), None)));
         assert_eq!(answer(PLAIN, offer), (2, 0x08, 0x42, Vec::new()));
+    }
+
+    #[test]
+    fn a_recipient_is_deleted_to_be_added_again_only_where_both_were_agreed() {
+        let wanted = Wanted { add_recipients: true, ..PLAIN };
+        let again = Edit::ReaddRecipient(Vec::new(), Vec::new());
+        for (actions, want) in [(0x1ff, true), (0x1ff & !0x80, false), (0x1ff & !0x08, false), (0x3f, false)] {
+            let agreed = Agreement::reach(wanted, Offer { actions, ..POSTFIX }).expect("version 6");
+            assert_eq!(agreed.allows(&again), want, "offered {actions:#x}");
+        }
+        assert!(!Agreement::reach(PLAIN, POSTFIX).expect("version 6").allows(&again), "not wanted");
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub enum Edit {
     AddRecipientWith(Vec<u8>, Vec<u8>),
     /// Deletes a recipient, by its form as received.
     DeleteRecipient(Vec<u8>),
+    /// Deletes a recipient and adds it again in the same form, with ESMTP arguments: both or neither.
+    ReaddRecipient(Vec<u8>, Vec<u8>),
     /// Changes the reverse path, with ESMTP arguments (`RET=`, `ENVID=`).
     ChangeSender(Vec<u8>, Option<Vec<u8>>),
     /// Adds a field at the end of the header.
@@ -106,6 +108,13 @@ impl Edit {
                 string(out, parameters);
             }),
             Edit::DeleteRecipient(path) => packet(out, b'-', |out| string(out, path)),
+            Edit::ReaddRecipient(path, parameters) => {
+                packet(out, b'-', |out| string(out, path));
+                packet(out, b'2', |out| {
+                    string(out, path);
+                    string(out, parameters);
+                });
+            }
             Edit::ChangeSender(path, parameters) => packet(out, b'e', |out| {
                 string(out, path);
                 if let Some(parameters) = parameters {
@@ -225,6 +234,13 @@ mod tests {
         ] {
             assert_eq!(written(|out| edit.write(LeadingBlank::Ours, out)), want, "{edit:?}");
         }
+    }
+
+    #[test]
+    fn a_recipient_that_is_added_again_is_deleted_first() {
+        let mut out = Vec::new();
+        Edit::ReaddRecipient(b"<a@b>".to_vec(), b"NOTIFY=SUCCESS".to_vec()).write(LeadingBlank::Ours, &mut out);
+        assert_eq!(out, b"\0\0\0\x07-<a@b>\0\0\0\0\x162<a@b>\0NOTIFY=SUCCESS\0");
     }
 
     #[test]

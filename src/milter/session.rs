@@ -225,6 +225,7 @@ impl Session {
 
     /// Writes edits and verdict for the message that [`Step::Conclude`] told of, and lets go of it. Returns how
     /// many edits were left out because the MTA did not agree to such; does nothing if no message is complete.
+    /// A recipient that cannot be added again just stays: that is no loss to speak of.
     pub fn conclude(&mut self, conclusion: &Conclusion, out: &mut Vec<u8>) -> usize {
         let (Progress::Complete, Some(agreement)) = (self.progress, self.agreement) else { return 0 };
         let mut left_out = 0;
@@ -233,7 +234,7 @@ impl Session {
                 for edit in &conclusion.edits {
                     if agreement.allows(edit) {
                         edit.write(agreement.leading_blank(), out);
-                    } else {
+                    } else if !matches!(edit, Edit::ReaddRecipient(..)) {
                         left_out += 1;
                     }
                 }
