@@ -11,20 +11,25 @@ use crate::mail::{Address, ReversePath};
 use crate::milter::server::Judge;
 use crate::milter::{Choose, Conclusion, Edit, ForwardPath, Interest, SmtpReply, Transaction, Verdict, Wanted};
 use crate::ops::event::{LogEvent, say};
-use crate::outbound::{self, Mode, OnError, OtherMail, SkipAction, edits, screen};
-use crate::policy::{Policy, SkipReason, What};
-use crate::report::{Dialects, Kind};
+use crate::outbound::{
+    self, Domains, Mode, OnError, OtherMail, Screening, SendsOnRecord, Skip, SkipAction, edits, screen,
+};
+use crate::policy::{Limit, Policy, SkipReason, fold};
+use crate::report::{Campaign, Dialects, Kind};
 use crate::store::{NewEvent, Store, StoreError};
 use jiff::Timestamp;
 use std::sync::{Arc, RwLock};
 
 /// What is in force for one message: made whole by the configuration, replaced whole by a reload.
-#[derive(Debug)]
 pub struct InForce {
     /// Enforce or shadow.
     pub mode: Mode,
     /// `[outbound]`.
     pub outbound: outbound::Settings,
+    /// `[limits]`.
+    pub limits: Vec<Limit>,
+    /// Asks the DNS about recipients' domains, where `[outbound] check_domains` wants that.
+    pub domains: Option<Arc<Domains>>,
     /// `[return_path]`.
     pub inbound: inbound::Settings,
     /// `[policy]` and `[authority]`.
@@ -39,18 +44,23 @@ pub struct InForce {
 pub struct Service {
     store: Store,
     in_force: RwLock<Arc<InForce>>,
+    sends: Arc<SendsOnRecord>,
 }
 
 /// One message in hand: the configuration that was in force when it began serves it to its end.
 pub struct Begun {
     store: Store,
     in_force: Arc<InForce>,
+    sends: Arc<SendsOnRecord>,
 }
 
 impl Service {
-    /// A service over an open store.
+    /// A service over an open store. What the message limits count is read from the ledger in the background.
     pub fn new(store: Store, in_force: InForce) -> Service {
-        Service { store, in_force: RwLock::new(Arc::new(in_force)) }
+        let sends = SendsOnRecord::new();
+        store.set_policy(&in_force.policy);
+        sends.cover(&in_force.limits, &store, Timestamp::now());
+        Service { store, in_force: RwLock::new(Arc::new(in_force)), sends }
     }
 
     /// What is in force now.
@@ -60,12 +70,29 @@ impl Service {
 
     /// Puts a new configuration in force; messages already begun keep the old one.
     pub fn replace(&self, in_force: InForce) {
+        self.store.set_policy(&in_force.policy);
+        self.sends.cover(&in_force.limits, &self.store, Timestamp::now());
         *self.in_force.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(in_force);
     }
 
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What the message limits count.
+    pub fn sends(&self) -> &outbound::Sends {
+        self.sends.sends()
+    }
+
+    /// Counts sends as far back as a contact's own limit looks; to be called when one is set.
+    pub fn cover(&self, limit: Limit) {
+        self.sends.cover(&[limit], &self.store, Timestamp::now());
+    }
+
+    /// Lets go of the sends that no message limit looks back to any more.
+    pub fn expire(&self, now: Timestamp) {
+        self.sends.expire(now);
     }
 
     /// Takes a message as if it had arrived on the return path.
@@ -145,29 +172,13 @@ impl Choose for Begun {
             return None;
         }
         let now = Timestamp::now();
-        let found = screen::system_wide(recipient, settings, &self.in_force.policy, &self.store, now);
         // A store that cannot be read is met again at the end of the message, where `on_error` answers for it.
-        let (address, suppression) = found.ok()??;
+        let skip = screen::system_wide(recipient, settings, &self.store, now).ok()??;
         let queue_id = transaction.queue_id();
-        let text = format!("recipient is suppressed: {} [{}]", suppression.reason, suppression.event);
-        let what = What::Skip {
-            reason: SkipReason::Suppressed,
-            category: suppression.category,
-            scope: Some(suppression.scope),
-            campaign: None,
-            list: None,
-            forward_path: None,
-            shadow: false,
-        };
-        say(&LogEvent::Skip {
-            queue_id,
-            forward_path: &recipient.argument,
-            reason: SkipReason::Suppressed,
-            campaign: None,
-            shadow: false,
-        });
-        let event =
-            NewEvent { at: now, address: Some(address), queue_id: Some(queue_id.to_owned()), what, content_key: None };
+        let text = self.refusal(&skip, now);
+        self.say_skip(&skip, transaction, &recipient.argument, None, false);
+        let (address, what) = skip.event(recipient, None, None, false);
+        let event = NewEvent { at: now, address, queue_id: Some(queue_id.to_owned()), what, content_key: None };
         self.write_soon(queue_id, vec![event]);
         Some(SmtpReply { code: 550, enhanced: (5, 7, 1), text: text.into() })
     }
@@ -182,18 +193,18 @@ impl Judge for Service {
             answer_recipients: in_force.outbound.action == SkipAction::Reject && in_force.mode == Mode::Enforce,
             change_sender: false,
             change_headers: in_force.mode == Mode::Enforce,
-            add_recipients: false,
+            add_recipients: in_force.mode == Mode::Enforce && !in_force.inbound.return_path.is_empty(),
         }
     }
 
     fn begin(&self) -> Begun {
-        Begun { store: self.store.clone(), in_force: self.in_force() }
+        Begun { store: self.store.clone(), in_force: self.in_force(), sends: self.sends.clone() }
     }
 
     async fn conclude(&self, begun: Begun, interest: Interest, transaction: &Transaction) -> Conclusion {
         match interest {
-            Interest::Idle => Conclusion::pass(),
-            Interest::Screening => begun.screen(transaction),
+            Interest::Idle => begun.pass(transaction),
+            Interest::Screening => begun.screen(transaction).await,
             Interest::Inspecting => begun.inspect(transaction).await,
         }
     }
@@ -212,31 +223,55 @@ impl Judge for Service {
 }
 
 impl Begun {
-    /// Takes suppressed recipients off an outgoing campaign message.
-    fn screen(&self, transaction: &Transaction) -> Conclusion {
+    /// Takes our own words off outgoing mail that is not screened (SPEC 7.2); the rest is left as it is.
+    fn pass(&self, transaction: &Transaction) -> Conclusion {
+        let removals = edits::header_removals(transaction);
+        let is_changed = !removals.is_empty()
+            && self.in_force.mode == Mode::Enforce
+            && screen::is_outgoing(transaction, &self.in_force.outbound);
+        if is_changed { Conclusion { edits: removals, verdict: Verdict::Continue } } else { Conclusion::pass() }
+    }
+
+    /// Takes recipients that must not be mailed off an outgoing campaign message.
+    async fn screen(&self, transaction: &Transaction) -> Conclusion {
         let now = Timestamp::now();
-        let InForce { outbound: settings, policy, mode, .. } = &*self.in_force;
+        let InForce { outbound: settings, limits, domains, mode, .. } = &*self.in_force;
         let queue_id = transaction.queue_id();
-        let mut screening = match outbound::screen(transaction, settings, policy, &self.store, now) {
+        let shadow = *mode == Mode::Shadow;
+        let mut screening = match outbound::screen(transaction, settings, &self.store, now) {
             Ok(screening) => screening,
             Err(problem) => return self.undecided(queue_id, &problem.to_string(), Vec::new()),
         };
-        let shadow = *mode == Mode::Shadow;
-        for skip in &screening.skips {
-            let (reason, campaign) = (skip.reason, screening.campaign.as_ref());
-            let forward_path = &transaction.recipients[skip.recipient].argument;
-            say(&LogEvent::Skip { queue_id, forward_path, reason, campaign, shadow });
+        if let Some(domains) = domains {
+            screening.check_domains(domains).await;
         }
-        self.write_soon(queue_id, screening.events(queue_id, shadow, now));
-        if let Some(send) = screening.send(now)
+        for own in screening.stays.iter().filter_map(|stays| stays.limit) {
+            self.sends.cover(&[own], &self.store, now);
+        }
+        screening.count(limits, self.sends.sends(), shadow, now);
+        let conclusion = self.conclude(transaction, &screening, shadow);
+        if conclusion.verdict == Verdict::Tempfail {
+            screening.take_back(self.sends.sends(), now);
+        }
+        for skip in &screening.skips {
+            let argument = &transaction.recipients[skip.recipient].argument;
+            self.say_skip(skip, transaction, argument, screening.campaign.as_ref(), shadow);
+        }
+        self.write_soon(queue_id, screening.events(transaction, shadow, now));
+        if let Some(send) = screening.into_send(shadow, now)
             && let Err(problem) = self.store.remember_send(send)
         {
             say(&LogEvent::Unrecorded { queue_id, problem: &problem.to_string() });
         }
+        conclusion
+    }
+
+    fn conclude(&self, transaction: &Transaction, screening: &Screening, shadow: bool) -> Conclusion {
         if shadow {
             return Conclusion::pass();
         }
-        let deletions = edits::deletions(transaction, &screening);
+        let queue_id = transaction.queue_id();
+        let deletions = edits::deletions(transaction, screening);
         if let Some(limit) = transaction.over_limit {
             // What lies beyond the limit was not seen; what was seen and is suppressed still comes off.
             return self.undecided(queue_id, limit, deletions);
@@ -246,8 +281,48 @@ impl Begun {
             return Conclusion { edits: Vec::new(), verdict: Verdict::Discard };
         }
         let mut edits = deletions;
+        if self.is_told_of_success(transaction) {
+            edits.extend(edits::readditions(transaction, screening));
+        }
         edits.extend(edits::header_removals(transaction));
         Conclusion { edits, verdict: Verdict::Continue }
+    }
+
+    /// Whether notifications of this message come to us: else a person would be told of every delivery. With XVERP,
+    /// Postfix makes other reverse paths of the one that we see.
+    fn is_told_of_success(&self, transaction: &Transaction) -> bool {
+        let is_xverp = |parameter: &Vec<u8>| parameter.to_ascii_uppercase().starts_with(b"XVERP");
+        match ReversePath::parse(&transaction.reverse_path) {
+            Ok(ReversePath::Mailbox(sender)) => {
+                self.in_force.inbound.return_path.covers(&sender) && !transaction.parameters.iter().any(is_xverp)
+            }
+            Ok(ReversePath::Null) | Err(_) => false,
+        }
+    }
+
+    fn say_skip(
+        &self,
+        skip: &Skip,
+        transaction: &Transaction,
+        forward_path: &[u8],
+        campaign: Option<&Campaign>,
+        shadow: bool,
+    ) {
+        let (queue_id, limit) = (transaction.queue_id(), skip.limit.as_ref());
+        say(&LogEvent::Skip { queue_id, forward_path, reason: skip.reason, limit, campaign, shadow });
+    }
+
+    /// The words with which a recipient is refused at RCPT.
+    fn refusal(&self, skip: &Skip, now: Timestamp) -> String {
+        if skip.reason != SkipReason::Suppressed {
+            return format!("recipient is not mailed: {}", skip.reason.as_str());
+        }
+        let contact = skip.address.as_ref().and_then(|address| self.store.contact(address).ok()?);
+        let state = contact.map(|contact| fold(&contact, &self.in_force.policy, now));
+        match state.as_ref().and_then(|state| state.suppressed_for(None)) {
+            Some(found) => format!("recipient is suppressed: {} [{}]", found.reason, found.event),
+            None => "recipient is suppressed".to_owned(),
+        }
     }
 
     /// Reads what came back, and ends it here where it was recognised and configuration says so.

@@ -83,6 +83,7 @@ async fn a_skip_is_a_response_of_class_skip() {
         reason: SkipReason::Suppressed,
         category: None,
         scope: None,
+        limit: None,
         campaign: None,
         list: None,
         forward_path: None,

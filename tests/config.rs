@@ -149,7 +149,7 @@ networks = ["192.0.2.1", "[2001:db8::]/32"]
 campaign_headers = ["X-Mailing"]
 campaign_senders = ["News@Example.com", "@News.example.com"]
 local_mailers = ["mbox"]
-ledger = false
+ledger = true
 check_domains = true
 [dns]
 servers = ["127.0.0.1", "::1", "[::1]", "192.0.2.53:5353", "[2001:db8::1]:54"]
@@ -245,7 +245,10 @@ messages = 1
     assert_eq!(networks, ["192.0.2.1/32", "2001:db8::/32"]);
     assert_eq!(out.campaign_headers.names, ["X-Mailing"]);
     assert_eq!(out.campaign_senders, ["news@example.com", "@news.example.com"]);
-    assert_eq!((out.local_mailers.as_slice(), out.ledger), (["mbox".to_owned()].as_slice(), false));
+    assert_eq!((out.local_mailers.as_slice(), out.ledger), (["mbox".to_owned()].as_slice(), true));
+    // Message limits need the ledger.
+    let without = Config::parse(Path::new("backstop.toml"), "[outbound]\nledger = false").expect("valid");
+    assert!(!without.outbound.ledger);
     assert!(out.check_domains);
     let servers: Vec<_> = config.dns.servers.iter().map(ToString::to_string).collect();
     assert_eq!(servers, ["127.0.0.1:53", "[::1]:53", "[::1]:53", "192.0.2.53:5353", "[2001:db8::1]:54"]);
@@ -372,6 +375,14 @@ fn what_cannot_be_used_is_answered_with_file_line_key_and_what_would_do() {
         (
             "[dns]\nservers = [\"127.0.0.1:0\"]",
             "2: dns.servers: \"127.0.0.1:0\" is no address; write it as 192.0.2.53, 127.0.0.1:5353 or [::1]:53",
+        ),
+        (
+            "[outbound]\nledger = false\n[[limits.rule]]\nmessages = 9\nwindow = \"1d\"",
+            "3: limits.rule: needs outbound.ledger = true, or the sends are forgotten",
+        ),
+        (
+            "[store]\nledger_days = 7\n[[limits.rule]]\nmessages = 9\nwindow = \"8d\"",
+            "3: limits.rule: looks back further than store.ledger_days = 7; raise that or shorten the window",
         ),
         ("[limits]\nrule = 9", "2: limits.rule: takes an array of tables, not an integer"),
         ("[limits]\nrule = [\n  9,\n]", "3: limits.rule: takes an array of tables, not an integer"),

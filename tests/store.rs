@@ -73,6 +73,7 @@ fn skip(to: &str, seconds: i64) -> NewEvent {
         reason: SkipReason::Suppressed,
         category: Some(Category::Rejected),
         scope: Some(Scope::System),
+        limit: None,
         campaign: None,
         list: None,
         forward_path: None,

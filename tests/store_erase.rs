@@ -71,6 +71,7 @@ fn skip(to: &str) -> NewEvent {
         reason: SkipReason::Suppressed,
         category: None,
         scope: None,
+        limit: None,
         campaign: Some(Campaign("spring".to_owned())),
         list: None,
         forward_path: None,

@@ -13,6 +13,11 @@ pub struct ReturnPath {
 }
 
 impl ReturnPath {
+    /// Whether no address is the return path.
+    pub fn is_empty(&self) -> bool {
+        self.domains.is_empty() && self.addresses.is_empty()
+    }
+
     /// Whether mail to this address is mail to the return path. Letter case does not matter; a `*` in a
     /// pattern's domain stands for itself, and so for nothing.
     pub fn covers(&self, address: &Address) -> bool {

@@ -209,7 +209,7 @@ impl Config {
         let keys = Keys::read(file, text, &KEYS)?;
         sections::refuse_what_is_not_served(&keys)?;
         let default = Config::default();
-        Ok(Config {
+        let config = Config {
             mode: keys.get("mode", default.mode, word(&[("enforce", Mode::Enforce), ("shadow", Mode::Shadow)]))?,
             milter: sections::read_milter(&keys, default.milter)?,
             admin: sections::read_admin(&keys, default.admin)?,
@@ -227,7 +227,9 @@ impl Config {
             rules_directory: keys.get("rules.directory", default.rules_directory, sections::path)?,
             dialects_directory: keys.get("rules.dialects_directory", default.dialects_directory, sections::path)?,
             limits: sections::read_limits(&keys)?,
-        })
+        };
+        sections::check_limits(&keys, &config)?;
+        Ok(config)
     }
 
     /// The sections in which `new` differs in what only a restart changes: listeners, sockets, the store, the

@@ -11,6 +11,7 @@ use super::rule_files;
 use super::signals::{Asked, Signals};
 use crate::admin::server::{ConfigState, LastRelease};
 use crate::classify::{RuleError, Rules};
+use crate::outbound::Domains;
 use crate::service::{InForce, Service};
 use crate::store::{Store, StoreError};
 use crate::{admin, milter};
@@ -37,6 +38,9 @@ pub enum Failure {
     /// The operator's rules cannot be used.
     #[error(transparent)]
     Rules(#[from] RuleError),
+    /// Domains are to be checked, and the DNS cannot be asked.
+    #[error("[dns]: {0}")]
+    Dns(String),
     /// The key for hashing addresses cannot be had.
     #[error("[log] hash_key_file {}: {source}", file.display())]
     HashKey {
@@ -60,13 +64,13 @@ impl Failure {
     /// The exit code (sysexits.h).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Config(_) | Failure::Rules(_) | Failure::HashKey { .. } => 78, // EX_CONFIG
-            Failure::Store(StoreError::InUse { .. } | StoreError::Busy) => 75,      // EX_TEMPFAIL
-            Failure::Store(StoreError::NewerSchema { .. }) => 65,                   // EX_DATAERR
-            Failure::Store(StoreError::Unwritable { .. }) => 73,                    // EX_CANTCREAT
+            Failure::Config(_) | Failure::Rules(_) | Failure::Dns(_) | Failure::HashKey { .. } => 78, // EX_CONFIG
+            Failure::Store(StoreError::InUse { .. } | StoreError::Busy) => 75,                        // EX_TEMPFAIL
+            Failure::Store(StoreError::NewerSchema { .. }) => 65,                                     // EX_DATAERR
+            Failure::Store(StoreError::Unwritable { .. }) => 73,                                      // EX_CANTCREAT
             Failure::Store(StoreError::Engine(_) | StoreError::Damaged { .. } | StoreError::Stopped) => 74, // EX_IOERR
-            Failure::Listen(_) => 69,                                               // EX_UNAVAILABLE
-            Failure::System(_) => 71,                                               // EX_OSERR
+            Failure::Listen(_) => 69,                                                                 // EX_UNAVAILABLE
+            Failure::System(_) => 71,                                                                 // EX_OSERR
         }
     }
 }
@@ -74,11 +78,15 @@ impl Failure {
 /// What a configuration puts in force: reads the operator's rules and dialects.
 ///
 /// # Errors
-/// [`RuleError`] for the first rule file that cannot be used.
-pub fn in_force(config: &Config) -> Result<InForce, RuleError> {
+/// [`Failure::Rules`] for the first rule file that cannot be used, [`Failure::Dns`] where domains are to be checked
+/// and nobody can be asked.
+pub fn in_force(config: &Config) -> Result<InForce, Failure> {
+    let domains = config.outbound.check_domains.then(|| Domains::new(&config.dns));
     Ok(InForce {
         mode: config.mode,
         outbound: config.outbound.clone(),
+        limits: config.limits.clone(),
+        domains: domains.transpose().map_err(Failure::Dns)?.map(Arc::new),
         inbound: config.return_path.clone(),
         policy: config.policy.clone(),
         dialects: Arc::new(rule_files::dialects(&config.dialects_directory)?),
@@ -133,7 +141,7 @@ async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut
         }
     }
     say(&LogEvent::Ready { milter: &running.listeners(), admin: &config.admin.socket.display().to_string() });
-    let expiry = tokio::spawn(expire_daily(service.store().clone()));
+    let expiry = tokio::spawn(expire_daily(service.clone()));
     let release = tokio::spawn(release_hourly(service.clone(), running.last_release.clone()));
     loop {
         match signals.next().await {
@@ -163,12 +171,16 @@ async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut
 }
 
 /// Lets go of old words and old sends, a while after the start and then daily.
-async fn expire_daily(store: Store) {
+async fn expire_daily(service: Arc<Service>) {
     let mut due = tokio::time::interval_at(Instant::now() + FIRST_EXPIRY, EXPIRY);
     loop {
         due.tick().await;
-        let store = store.clone();
-        match blocking(move || store.expire(Timestamp::now())).await {
+        let service = service.clone();
+        let expire = move || {
+            service.expire(Timestamp::now());
+            service.store().expire(Timestamp::now())
+        };
+        match blocking(expire).await {
             Ok(Ok(expired)) => say(&LogEvent::Expire { evidence: expired.events, sends: expired.sends }),
             Ok(Err(error)) => say(&LogEvent::ExpireFailed { problem: &error.to_string() }),
             Err(failure) => say(&LogEvent::ExpireFailed { problem: &failure.to_string() }),

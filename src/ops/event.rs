@@ -5,7 +5,7 @@
 
 use super::line::Line;
 use crate::mail::Address;
-use crate::policy::{EventId, Response, SkipReason};
+use crate::policy::{EventId, Limit, Response, SkipReason};
 use crate::report::{Campaign, Kind};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -25,6 +25,8 @@ pub enum LogEvent<'a> {
         forward_path: &'a [u8],
         /// Why.
         reason: SkipReason,
+        /// The message limit that is reached.
+        limit: Option<&'a Limit>,
         /// Campaign.
         campaign: Option<&'a Campaign>,
         /// Shadow mode.
@@ -163,6 +165,18 @@ pub enum LogEvent<'a> {
         /// Why.
         problem: &'a str,
     },
+    /// The message limits know what was sent before the start.
+    LimitsLoaded {
+        /// Sends counted.
+        sends: u64,
+        /// To so many contacts.
+        contacts: u64,
+    },
+    /// The ledger could not be read: the message limits know less than was sent.
+    LimitsNotLoaded {
+        /// Why.
+        problem: &'a str,
+    },
     /// The daemon was asked to end, and drains.
     Stop {
         /// The signal.
@@ -193,7 +207,7 @@ pub enum Touched<'a> {
 }
 
 /// The name of every event, in the order of [`LogEvent`], and how loud it is.
-pub const EVENTS: [(&str, Level); 23] = [
+pub const EVENTS: [(&str, Level); 25] = [
     ("skip", Level::INFO),
     ("discard", Level::INFO),
     ("response", Level::INFO),
@@ -214,6 +228,8 @@ pub const EVENTS: [(&str, Level); 23] = [
     ("expire-failed", Level::WARN),
     ("release", Level::INFO),
     ("release-failed", Level::WARN),
+    ("limits-loaded", Level::INFO),
+    ("limits-not-loaded", Level::WARN),
     ("stop", Level::INFO),
     ("stopped", Level::INFO),
     ("panic", Level::ERROR),
@@ -277,18 +293,22 @@ impl LogEvent<'_> {
             LogEvent::ExpireFailed { .. } => 17,
             LogEvent::Release { .. } => 18,
             LogEvent::ReleaseFailed { .. } => 19,
-            LogEvent::Stop { .. } => 20,
-            LogEvent::Stopped => 21,
-            LogEvent::Panic { .. } => 22,
+            LogEvent::LimitsLoaded { .. } => 20,
+            LogEvent::LimitsNotLoaded { .. } => 21,
+            LogEvent::Stop { .. } => 22,
+            LogEvent::Stopped => 23,
+            LogEvent::Panic { .. } => 24,
         }
     }
 
     fn line(&self) -> Line {
         let line = Line::of(EVENTS[self.place()].0);
         match *self {
-            LogEvent::Skip { queue_id, forward_path, reason, campaign, shadow } => {
+            LogEvent::Skip { queue_id, forward_path, reason, limit, campaign, shadow } => {
                 let line = line.word("queue_id", queue_id).forward_path("address", forward_path);
-                let line = line.word("reason", reason.as_str()).maybe("campaign", campaign.map(|name| name.0.as_str()));
+                let line = line.word("reason", reason.as_str());
+                let line = line.maybe("limit", limit.map(Limit::to_string).as_deref());
+                let line = line.maybe("campaign", campaign.map(|name| name.0.as_str()));
                 if shadow { line.word("shadow", "true") } else { line }
             }
             LogEvent::Discard { queue_id, recipients } => {
@@ -334,7 +354,9 @@ impl LogEvent<'_> {
             }
             LogEvent::ReloadRefused { problem }
             | LogEvent::ExpireFailed { problem }
+            | LogEvent::LimitsNotLoaded { problem }
             | LogEvent::ReleaseFailed { problem } => line.text("problem", problem),
+            LogEvent::LimitsLoaded { sends, contacts } => line.number("sends", sends).number("contacts", contacts),
             LogEvent::Release { released } => line.number("released", released),
             LogEvent::Expire { evidence, sends } => line.number("evidence", evidence).number("sends", sends),
             LogEvent::Stop { signal } => line.word("signal", signal),

@@ -3,7 +3,7 @@
 //! Called by `config` with the keys of one file. Each value is brought to the form in which it is used: domains
 //! as A-labels, addresses as contacts have them, times as durations.
 
-use super::config::ConfigError;
+use super::config::{Config, ConfigError};
 use super::keys::{Keys, boolean, number, string, word};
 use crate::inbound::Recognised;
 use crate::mail::{Address, ReturnPath};
@@ -186,6 +186,20 @@ pub fn read_limits(keys: &Keys<'_>) -> Result<Vec<policy::Limit>, ConfigError> {
         }
     };
     rules.iter().map(read).collect()
+}
+
+/// Whether the ledger remembers what the limits count: without, they would know nothing after a restart.
+pub fn check_limits(keys: &Keys<'_>, config: &Config) -> Result<(), ConfigError> {
+    let Some(longest) = config.limits.iter().map(|limit| limit.window_secs).max() else { return Ok(()) };
+    if !config.outbound.ledger {
+        return Err(keys.refuse("limits.rule", "needs outbound.ledger = true, or the sends are forgotten"));
+    }
+    let days = config.store.ledger_days;
+    if u64::from(longest) > u64::from(days) * 86_400 {
+        let problem = format!("looks back further than store.ledger_days = {days}; raise that or shorten the window");
+        return Err(keys.refuse("limits.rule", &problem));
+    }
+    Ok(())
 }
 
 fn seconds(range: std::ops::RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {

@@ -1,13 +1,46 @@
 //! The edits that carry out a screening.
 
 use super::Screening;
-use crate::milter::{Edit, Transaction};
+use crate::milter::{Edit, ForwardPath, Transaction};
 use std::collections::HashMap;
 
 /// Deletions of the recipients that were screened out, each in the form Postfix matches (POSTFIX-FACTS 6).
 pub fn deletions(transaction: &Transaction, screening: &Screening) -> Vec<Edit> {
     let argument = |place: usize| &transaction.recipients[place].argument;
     screening.skips.iter().map(|skip| Edit::DeleteRecipient(deletable(argument(skip.recipient)))).collect()
+}
+
+/// At most so many recipients of one message are added again: for each of them Postfix goes through the envelope
+/// from its start (POSTFIX-FACTS 12).
+const READDED: usize = 200;
+
+/// Contacts with an open streak, each deleted and added again with `NOTIFY=SUCCESS,FAILURE`: then the delivery itself
+/// comes back and ends the streak on evidence (SPEC 5.3).
+///
+/// Left alone are a recipient whose sender said itself what it wants to be told, one with a source route, of which
+/// Postfix has forgotten the form, and a contact that is named twice, or a later deletion could meet it again.
+pub fn readditions(transaction: &Transaction, screening: &Screening) -> Vec<Edit> {
+    let mut open: Vec<_> = screening.stays.iter().filter(|stays| stays.streak).collect();
+    open.sort_unstable_by(|one, other| one.address.cmp(&other.address));
+    let once = open.chunk_by(|one, other| one.address == other.address).filter_map(|same| match same {
+        [stays] => transaction.recipients.get(stays.recipient),
+        _ => None,
+    });
+    let asks = |parameter: &Vec<u8>, name: &[u8]| {
+        parameter.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+    };
+    let left = once.filter(|recipient| {
+        !recipient.argument.starts_with(b"<@") && !recipient.parameters.iter().any(|given| asks(given, b"NOTIFY="))
+    });
+    let again = |recipient: &ForwardPath| {
+        let mut parameters = b"NOTIFY=SUCCESS,FAILURE".to_vec();
+        for original in recipient.parameters.iter().filter(|given| asks(given, b"ORCPT=")) {
+            parameters.push(b' ');
+            parameters.extend_from_slice(original);
+        }
+        Edit::ReaddRecipient(recipient.argument.clone(), parameters)
+    };
+    left.take(READDED).map(again).collect()
 }
 
 /// The form of a RCPT argument that a deletion must send back: as received, but for a source route, which

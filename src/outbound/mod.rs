@@ -6,11 +6,14 @@
 pub mod domains;
 pub mod edits;
 pub mod limit;
+pub mod placeholder;
 pub mod screen;
+pub mod sends_on_record;
 
 pub use domains::{DomainSettings, DomainVerdict, Domains};
 pub use limit::Sends;
-pub use screen::{Screening, Skip, screen};
+pub use screen::{Screening, Skip, Stays, screen};
+pub use sends_on_record::SendsOnRecord;
 
 use crate::report::CampaignHeaders;
 use ipnet::IpNet;

@@ -114,19 +114,22 @@ pub enum What {
     Skip {
         /// Why.
         reason: SkipReason,
-        /// Category of the suppression, where that is why.
+        /// Category of the suppression, where that is why; `invalid` where address or domain are.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         category: Option<Category>,
         /// Scope of the suppression, where that is why.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         scope: Option<Scope>,
+        /// The message limit, where that is why.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        limit: Option<Limit>,
         /// The campaign.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         campaign: Option<Campaign>,
         /// Its list.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         list: Option<ListId>,
-        /// The forward path as the client wrote it, where it is no address.
+        /// The forward path as the client wrote it, where that is no address that could be mailed.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         forward_path: Option<String>,
         /// Decided and recorded, but not done (`mode = "shadow"`).

@@ -127,6 +127,8 @@ pub fn admin_settings(socket: &Path) -> Settings {
 
 pub fn in_force() -> InForce {
     InForce {
+        limits: Vec::new(),
+        domains: None,
         mode: Mode::Enforce,
         outbound: Default::default(),
         inbound: Default::default(),

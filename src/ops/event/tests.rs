@@ -27,6 +27,7 @@ fn each(told: impl Fn(LogEvent<'_>, &str)) {
             queue_id,
             forward_path: b"<Joe@example.org>",
             reason: SkipReason::Suppressed,
+            limit: None,
             campaign: Some(&Campaign("77".into())),
             shadow: false,
         },
@@ -34,9 +35,16 @@ fn each(told: impl Fn(LogEvent<'_>, &str)) {
     );
     let (forward_path, reason) = (b"joe".as_slice(), SkipReason::InvalidAddress);
     told(
-        LogEvent::Skip { queue_id, forward_path, reason, campaign: None, shadow: true },
+        LogEvent::Skip { queue_id, forward_path, reason, limit: None, campaign: None, shadow: true },
         "event=skip queue_id=4XyZ12 address=joe reason=invalid-address shadow=true",
     );
+    let (reason, limit) = (SkipReason::Limit, Some(&Limit { messages: 9, window_secs: 86_400 }));
+    told(
+        LogEvent::Skip { queue_id, forward_path, reason, limit, campaign: None, shadow: false },
+        "event=skip queue_id=4XyZ12 address=joe reason=limit limit=\"9 per 1d\"",
+    );
+    told(LogEvent::LimitsLoaded { sends: 7, contacts: 5 }, "event=limits-loaded sends=7 contacts=5");
+    told(LogEvent::LimitsNotLoaded { problem: "no disk" }, "event=limits-not-loaded problem=\"no disk\"");
     told(LogEvent::Discard { queue_id, recipients: 3 }, "event=discard queue_id=4XyZ12 recipients=3");
     told(
         LogEvent::Response { queue_id, address: &address, response: &response, rule: "smtp-user-unknown" },
