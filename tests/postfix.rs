@@ -5,6 +5,8 @@
 
 #[path = "common/daemon.rs"]
 mod daemon;
+#[path = "common/dns.rs"]
+mod dns;
 #[path = "common/rig.rs"]
 mod rig;
 #[path = "common/smtp.rs"]
@@ -12,9 +14,13 @@ mod smtp;
 
 #[path = "postfix/coming_back.rs"]
 mod coming_back;
+#[path = "postfix/evidence.rs"]
+mod evidence;
 #[path = "postfix/going_out.rs"]
 mod going_out;
 #[path = "postfix/left_alone.rs"]
 mod left_alone;
+#[path = "postfix/skipped.rs"]
+mod skipped;
 #[path = "postfix/trouble.rs"]
 mod trouble;

@@ -5,6 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -117,6 +118,21 @@ impl Daemon {
             .stdin(Stdio::null())
             .output()
             .expect("backstopctl was built")
+    }
+
+    /// Puts JSON at a path of the admin socket; it must be taken.
+    pub fn put(&self, path: &str, json: &str) {
+        let mut stream = UnixStream::connect(self.admin_socket()).expect("backstopd serves");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket takes a time-out");
+        let request = format!(
+            "PUT {path} HTTP/1.1\r\nHost: admin\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{json}",
+            json.len()
+        );
+        stream.write_all(request.as_bytes()).expect("backstopd reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("backstopd answers");
+        assert!(answer.starts_with("HTTP/1.1 200"), "PUT {path}: {answer}");
     }
 
     /// How a contact stands: `active`, `bounced`, `suppressed`; `unknown` if never heard of.

@@ -33,6 +33,8 @@ pub struct Options {
     pub config: &'static str,
     /// Whether backstopd runs from the start.
     pub daemon_runs: bool,
+    /// Whether the server that accepts everything announces DSN (RFC 3461).
+    pub sink_sends_notifications: bool,
 }
 
 impl Default for Options {
@@ -42,6 +44,7 @@ impl Default for Options {
             postfix: &[],
             config: "[return_path]\ndomains = [\"bounces.test\"]\n",
             daemon_runs: true,
+            sink_sends_notifications: false,
         }
     }
 }
@@ -69,7 +72,7 @@ impl Rig {
         let dir = tempfile::Builder::new().prefix("backstop-").tempdir().expect("a temporary directory");
         // User postfix passes through it to the milter's socket.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("our own directory");
-        let sink = Sink::start();
+        let sink = Sink::start(options.sink_sends_notifications);
         let postfix = dir.path().join("postfix");
         let milter_socket = postfix.join("run/milter.sock");
         let mut hold = Command::new("bash")

@@ -104,12 +104,14 @@ impl Client {
 }
 
 /// A message as a [`Sink`] got it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Received {
     /// The argument of MAIL FROM, without brackets.
     pub reverse_path: String,
     /// The arguments of RCPT TO, without brackets, in order.
     pub forward_paths: Vec<String>,
+    /// What stood behind each of them.
+    pub parameters: Vec<String>,
     /// The message with CRLF, without dot-stuffing.
     pub message: Vec<u8>,
 }
@@ -143,8 +145,8 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Listens on a port that the kernel gives.
-    pub fn start() -> Sink {
+    /// Listens on a port that the kernel gives. `dsn`: announces that it sends notifications.
+    pub fn start(dsn: bool) -> Sink {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let kept = Arc::new(Kept::default());
@@ -155,7 +157,7 @@ impl Sink {
                     return;
                 }
                 let kept = Arc::clone(&for_acceptor);
-                std::thread::spawn(move || serve(stream, &kept));
+                std::thread::spawn(move || serve(stream, &kept, dsn));
             }
         });
         Sink { kept, address, acceptor: Some(acceptor) }
@@ -204,7 +206,7 @@ impl Drop for Sink {
 }
 
 /// Serves one connection until it ends. Trouble ends it: the test then misses its message and says so.
-fn serve(stream: TcpStream, kept: &Kept) {
+fn serve(stream: TcpStream, kept: &Kept, dsn: bool) {
     let _ = stream.set_read_timeout(Some(PATIENCE));
     let _ = stream.set_nodelay(true); // replies to pipelined commands go out one by one
     let mut stream = BufReader::new(stream);
@@ -212,7 +214,7 @@ fn serve(stream: TcpStream, kept: &Kept) {
     if say(&mut stream, "220 sink.test ESMTP\r\n").is_err() {
         return;
     }
-    let mut received = Received { reverse_path: String::new(), forward_paths: Vec::new(), message: Vec::new() };
+    let mut received = Received::default();
     let mut line = String::new();
     loop {
         line.clear();
@@ -222,6 +224,7 @@ fn serve(stream: TcpStream, kept: &Kept) {
         let command = line.trim_end();
         let answer = match command.get(..4).unwrap_or_default().to_ascii_uppercase().as_str() {
             // 8BITMIME, so that Postfix has no reason to convert anything.
+            "EHLO" if dsn => "250-sink.test\r\n250-PIPELINING\r\n250-DSN\r\n250 8BITMIME\r\n",
             "EHLO" => "250-sink.test\r\n250-PIPELINING\r\n250 8BITMIME\r\n",
             "MAIL" => {
                 received.reverse_path = path(command);
@@ -229,6 +232,7 @@ fn serve(stream: TcpStream, kept: &Kept) {
             }
             "RCPT" => {
                 received.forward_paths.push(path(command));
+                received.parameters.push(command.split_once('>').map_or("", |(_, rest)| rest.trim()).to_owned());
                 "250 recipient ok\r\n"
             }
             "DATA" => {
@@ -237,8 +241,7 @@ fn serve(stream: TcpStream, kept: &Kept) {
                 }
                 let Some(message) = read_message(&mut stream) else { return };
                 received.message = message;
-                let empty = Received { reverse_path: String::new(), forward_paths: Vec::new(), message: Vec::new() };
-                let complete = std::mem::replace(&mut received, empty);
+                let complete = std::mem::take(&mut received);
                 kept.messages.lock().unwrap_or_else(PoisonError::into_inner).push(complete);
                 kept.arrived.notify_all();
                 "250 kept\r\n"
