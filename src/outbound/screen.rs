@@ -38,8 +38,10 @@ pub struct Stays {
     pub recipient: usize,
     /// The contact.
     pub address: Address,
-    /// Soft bounces in a row are on record: this send matters to the streak.
+    /// Soft bounces in a row are on record: how this message fares matters.
     pub streak: bool,
+    /// That this campaign was let out to the contact is on record already.
+    pub is_noted: bool,
     /// The contact's own message limit.
     pub limit: Option<Limit>,
 }
@@ -67,6 +69,7 @@ pub struct Screening {
 struct Ground<'a> {
     settings: &'a Settings,
     store: &'a Store,
+    campaign: Option<&'a Campaign>,
     list: Option<&'a ListId>,
     /// Attributes that must be known of the contact.
     required: &'a [String],
@@ -131,7 +134,8 @@ pub fn screen(
         ..Screening::default()
     };
     let required = required(&transaction.headers);
-    let ground = Ground { settings, store, list: screening.list.as_ref(), required: &required, now };
+    let (campaign, list) = (screening.campaign.as_ref(), screening.list.as_ref());
+    let ground = Ground { settings, store, campaign, list, required: &required, now };
     for (place, recipient) in transaction.recipients.iter().enumerate() {
         match ground.judge(place, recipient)? {
             Judged::LeftAlone => {}
@@ -152,7 +156,7 @@ pub fn system_wide(
     store: &Store,
     now: Timestamp,
 ) -> Result<Option<Skip>, StoreError> {
-    let ground = Ground { settings, store, list: None, required: &[], now };
+    let ground = Ground { settings, store, campaign: None, list: None, required: &[], now };
     Ok(match ground.judge(0, recipient)? {
         Judged::Skipped(skip) => Some(skip),
         Judged::LeftAlone | Judged::Stays(_) => None,
@@ -172,18 +176,17 @@ impl Ground<'_> {
         }
         let Some(first) = first else { return Ok(Judged::LeftAlone) };
         let names = || std::iter::once(&first).chain(&second);
-        let (mut streak, mut limit) = (false, None);
+        let (mut streak, mut is_noted, mut limit) = (false, false, None);
         for address in names() {
             let found = self.store.screened(address, self.list, self.now)?;
             if let Some((category, scope)) = found.suppression {
-                let skip = Skip::of(place, Some(address.clone()), SkipReason::Suppressed);
+                // Who was erased is not written down again.
+                let named = Some(address.clone()).filter(|address| !self.store.is_erased(address));
+                let skip = Skip::of(place, named, SkipReason::Suppressed);
                 return Ok(Judged::Skipped(Skip { category, scope: Some(scope), ..skip }));
             }
-            if self.store.is_erased(address) {
-                let skip = Skip::of(place, None, SkipReason::Suppressed);
-                return Ok(Judged::Skipped(Skip { scope: Some(Scope::System), ..skip }));
-            }
             streak |= found.streak;
+            is_noted |= found.sent.iter().any(|(campaign, at)| self.is_this_campaign(campaign.as_ref(), *at));
             limit = limit.or(found.limit);
         }
         let listed = |address| self.store.listed(address).map(|list| (list, address));
@@ -198,7 +201,13 @@ impl Ground<'_> {
         if !self.required.is_empty() && !self.is_known(names())? {
             return Ok(Judged::Skipped(Skip::of(place, Some(first), SkipReason::MissingInfo)));
         }
-        Ok(Judged::Stays(Stays { recipient: place, address: first, streak, limit }))
+        Ok(Judged::Stays(Stays { recipient: place, address: first, streak, is_noted, limit }))
+    }
+
+    /// Whether a send on record is one of this campaign; mail that names none is one campaign a day.
+    fn is_this_campaign(&self, campaign: Option<&Campaign>, at: Timestamp) -> bool {
+        let day = |at: Timestamp| at.as_second().div_euclid(86_400);
+        campaign == self.campaign && (campaign.is_some() || day(at) == day(self.now))
     }
 
     /// Whether all that is required is known of the contact under one of its names.
@@ -335,7 +344,7 @@ impl Screening {
             let (address, what) = skip.clone().event(forward_path, self.campaign.clone(), self.list.clone(), shadow);
             event(address, what)
         });
-        let sends = self.stays.iter().filter(|stays| stays.streak).map(|stays| {
+        let sends = self.stays.iter().filter(|stays| stays.streak && !stays.is_noted).map(|stays| {
             let what = What::Sent {
                 campaign: self.campaign.clone(),
                 list: self.list.clone(),

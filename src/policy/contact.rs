@@ -273,6 +273,16 @@ pub struct Contact {
     pub facts: Vec<Fact>,
 }
 
+impl FromIterator<Fact> for Contact {
+    /// As if each had been put in by [`Contact::insert`], in less time; facts of one event have one time.
+    fn from_iter<I: IntoIterator<Item = Fact>>(facts: I) -> Contact {
+        let mut facts: Vec<Fact> = facts.into_iter().collect();
+        facts.sort_by_key(|fact| (fact.at, fact.event));
+        facts.dedup_by_key(|fact| fact.event);
+        Contact { facts }
+    }
+}
+
 impl Contact {
     /// Puts a fact in its place; a fact of an event already there changes nothing.
     pub fn insert(&mut self, fact: Fact) {

@@ -10,6 +10,7 @@ use super::table::Cell;
 use super::{EventId, Level, Policy, Scope, Suppression};
 use crate::classify::Category;
 use crate::mail::ListId;
+use jiff::Timestamp;
 
 /// What a fact comes to, in the light of what came later.
 #[derive(Clone, Copy, Debug)]
@@ -135,7 +136,11 @@ impl<'a> Later<'a> {
                 let cell = policy.table.cell(category.unwrap_or(Category::Unknown));
                 match nature {
                     Nature::Bounce => {
-                        self.bounce(key, imported_needs(imported, policy), cell, Fate::Suppresses(key, None))
+                        let needs = imported_needs(imported, policy);
+                        match self.proof_since(imported.since, place, needs) {
+                            Some(proof) => Fate::Retracted(proof),
+                            None => self.bounce(key, needs, cell, Fate::Suppresses(key, None)),
+                        }
                     }
                     Nature::Complaint | Nature::Person => self.word(key),
                 }
@@ -147,6 +152,15 @@ impl<'a> Later<'a> {
             | FactKind::Attributes(_)
             | FactKind::Limit(_) => Fate::Nothing,
         }
+    }
+
+    /// What shows that the mailbox lived after an imported bounce, though before the import: it bounced when the
+    /// list says.
+    fn proof_since(&self, since: Option<Timestamp>, place: usize, needs: Level) -> Option<EventId> {
+        let since = since?;
+        let earlier = (0..place).rev().take_while(|earlier| self.record.facts[*earlier].at > since);
+        let proof = { earlier }.find(|earlier| self.record.level(*earlier).is_some_and(|level| level >= needs));
+        proof.map(|proof| self.record.facts[proof].event)
     }
 
     /// Proof of life and the timer end bounces, beside a person.

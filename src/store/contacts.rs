@@ -66,8 +66,14 @@ impl Record {
         }
         self.may_suppress |= head.may_suppress();
         let fact = fact::decode(key, entry).map_err(|problem| damaged(key, problem))?;
-        fact.into_iter().for_each(|fact| self.contact.insert(fact));
+        self.contact.facts.extend(fact);
         Ok(())
+    }
+
+    /// Entries come in the order of their keys, which is none a contact knows.
+    fn finish(mut self) -> Record {
+        self.contact = self.contact.facts.into_iter().collect();
+        self
     }
 }
 
@@ -81,7 +87,7 @@ pub fn record(contacts: &Tree, address: &Address, undone: &BTreeSet<EventId>) ->
         let (key, entry) = entry?;
         record.add(&key, &entry, undone)?;
     }
-    Ok(record)
+    Ok(record.finish())
 }
 
 /// Ids of the newest `limit` events of a contact, oldest first.
@@ -159,7 +165,7 @@ pub fn walk(
         // Of nobody in particular.
         let address = Some(address_in(key)).filter(|address| !address.is_empty());
         let text = |address| std::str::from_utf8(address).map_err(|_| damaged(key, "the address is not UTF-8"));
-        address.map(text).transpose()?.map_or(Ok(true), |address| told(address, record))
+        address.map(text).transpose()?.map_or(Ok(true), |address| told(address, record.finish()))
     };
     let mut open: Option<(sled::IVec, Record)> = None;
     for entry in contacts.range(from..) {

@@ -6,7 +6,8 @@ use super::{Store, StoreError};
 use crate::classify::Category;
 use crate::mail::{Address, ListId};
 use crate::policy::contact::FactKind;
-use crate::policy::{Contact, Limit, Policy, Scope, fold};
+use crate::policy::{Contact, Fact, Limit, Policy, Scope, fold};
+use crate::report::Campaign;
 use jiff::{SignedDuration, Timestamp};
 
 /// What screening needs to know of one contact.
@@ -16,6 +17,8 @@ pub struct Screened {
     pub suppression: Option<(Option<Category>, Scope)>,
     /// Soft bounces in a row are on record: how this message fares matters.
     pub streak: bool,
+    /// Of a contact with such a streak: the campaigns let out to it that are on record, and when.
+    pub sent: Vec<(Option<Campaign>, Timestamp)>,
     /// The contact's own message limit.
     pub limit: Option<Limit>,
 }
@@ -61,7 +64,13 @@ impl Store {
         }
         let state = fold(&record.contact, &policy, now);
         let suppression = state.suppressed_for(list).map(|found| (found.category, found.scope.clone()));
-        Ok(Screened { suppression, streak: state.soft_streak > 0, limit: own_limit(&record.contact) })
+        let streak = state.soft_streak > 0;
+        let sent = |fact: &Fact| match &fact.what {
+            FactKind::Sent { campaign, .. } => Some((campaign.clone(), fact.at)),
+            _ => None,
+        };
+        let sent = if streak { record.contact.facts.iter().filter_map(sent).collect() } else { Vec::new() };
+        Ok(Screened { suppression, streak, sent, limit: own_limit(&record.contact) })
     }
 }
 

@@ -77,6 +77,15 @@ fn proof_of_life_retracts_an_imported_bounce_and_no_imported_wish() {
 }
 
 #[test]
+fn proof_of_life_from_before_the_import_retracts_a_bounce_that_is_older_still() {
+    let rejected = || imported(9, Scope::System, Some(Category::Rejected), Some(BounceType::Hard));
+    assert_eq!(after(vec![activity(5, 3), since(4, rejected())]).state, State::Active);
+    assert_eq!(after(vec![activity(5, 3), since(6, rejected())]).state, State::Bounced);
+    assert_eq!(after(vec![activity(5, 2), since(4, rejected())]).state, State::Bounced, "too weak a sign");
+    assert_eq!(after(vec![activity(5, 3), rejected()]).state, State::Bounced, "no word on when it bounced");
+}
+
+#[test]
 fn an_imported_bounce_ends_by_time_from_its_import_on() {
     let daily = Policy::of(Profile::Daily);
     let import = since(-400, imported(5, Scope::System, Some(Category::Blocked), Some(BounceType::Hard)));
