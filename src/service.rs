@@ -11,6 +11,7 @@ use crate::mail::{Address, ReversePath};
 use crate::milter::server::Judge;
 use crate::milter::{Choose, Conclusion, Edit, ForwardPath, Interest, SmtpReply, Transaction, Verdict, Wanted};
 use crate::ops::event::{LogEvent, say};
+use crate::outbound::asking::Asking;
 use crate::outbound::{
     self, Domains, Mode, OnError, OtherMail, Screening, SendsOnRecord, Skip, SkipAction, edits, screen,
 };
@@ -45,6 +46,7 @@ pub struct Service {
     store: Store,
     in_force: RwLock<Arc<InForce>>,
     sends: Arc<SendsOnRecord>,
+    asking: Arc<Asking>,
 }
 
 /// One message in hand: the configuration that was in force when it began serves it to its end.
@@ -52,6 +54,7 @@ pub struct Begun {
     store: Store,
     in_force: Arc<InForce>,
     sends: Arc<SendsOnRecord>,
+    asking: Arc<Asking>,
 }
 
 impl Service {
@@ -60,7 +63,7 @@ impl Service {
         let sends = SendsOnRecord::new();
         store.set_policy(&in_force.policy);
         sends.cover(&in_force.limits, &store, Timestamp::now());
-        Service { store, in_force: RwLock::new(Arc::new(in_force)), sends }
+        Service { store, in_force: RwLock::new(Arc::new(in_force)), sends, asking: Arc::default() }
     }
 
     /// What is in force now.
@@ -198,7 +201,12 @@ impl Judge for Service {
     }
 
     fn begin(&self) -> Begun {
-        Begun { store: self.store.clone(), in_force: self.in_force(), sends: self.sends.clone() }
+        Begun {
+            store: self.store.clone(),
+            in_force: self.in_force(),
+            sends: self.sends.clone(),
+            asking: self.asking.clone(),
+        }
     }
 
     async fn conclude(&self, begun: Begun, interest: Interest, transaction: &Transaction) -> Conclusion {
@@ -249,7 +257,7 @@ impl Begun {
             self.sends.cover(&[own], &self.store, now);
         }
         screening.count(limits, self.sends.sends(), shadow, now);
-        let conclusion = self.conclude(transaction, &screening, shadow);
+        let conclusion = self.conclude(transaction, &screening, shadow, now);
         if conclusion.verdict == Verdict::Tempfail {
             screening.take_back(self.sends.sends(), now);
         }
@@ -266,7 +274,7 @@ impl Begun {
         conclusion
     }
 
-    fn conclude(&self, transaction: &Transaction, screening: &Screening, shadow: bool) -> Conclusion {
+    fn conclude(&self, transaction: &Transaction, screening: &Screening, shadow: bool, now: Timestamp) -> Conclusion {
         if shadow {
             return Conclusion::pass();
         }
@@ -282,7 +290,8 @@ impl Begun {
         }
         let mut edits = deletions;
         if self.is_told_of_success(transaction) {
-            edits.extend(edits::readditions(transaction, screening));
+            let ask = |address: &Address| self.asking.ask(address.domain(), now);
+            edits.extend(edits::readditions(transaction, screening, ask));
         }
         edits.extend(edits::header_removals(transaction));
         Conclusion { edits, verdict: Verdict::Continue }
@@ -339,6 +348,9 @@ impl Begun {
                 return Conclusion { edits: Vec::new(), verdict: Verdict::Tempfail };
             }
         };
+        for address in &ingested.delivered {
+            self.asking.answered(address.domain());
+        }
         if ingested.kind == Kind::Other {
             if ingested.recorded.is_empty() && ingested.known.is_empty() {
                 say(&LogEvent::NotAReport { queue_id });

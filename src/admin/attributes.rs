@@ -50,6 +50,9 @@ pub(super) async fn put_limit(
     let asked: Option<ContactLimit> = read_json(request).await?;
     let limit = asked.as_ref().map(Limit::try_from).transpose().map_err(Refusal::value)?;
     let event = recorded(&app, &address, What::Limit { limit, uid }, dry_run).await?;
+    if let (Some(limit), false) = (limit, dry_run) {
+        app.service.cover(limit);
+    }
     Ok(json(&LimitAnswer { address, dry_run, event, limit: limit.map(Into::into) }))
 }
 

@@ -3,7 +3,7 @@
 use super::respond::{content_keys, response};
 use crate::authority::{Origin, weigh};
 use crate::classify::Rules;
-use crate::mail::{Limits, Message};
+use crate::mail::{Address, Limits, Message};
 use crate::ops::event::{LogEvent, say};
 use crate::policy::{Authority, ContentKey, EventId, Policy, What, fold};
 use crate::report::{self, CampaignHeaders, Dialects, Kind, Report};
@@ -52,6 +52,8 @@ pub struct Ingested {
     pub known: Vec<EventId>,
     /// Whether any of it may change a contact's state: somebody vouches for it, or the policy asks for nobody.
     pub counts: bool,
+    /// Whom somebody who can be believed says it was delivered to.
+    pub delivered: Vec<Address>,
 }
 
 /// Reads, authorises, classifies, records durably, and says so in the log.
@@ -64,14 +66,23 @@ pub struct Ingested {
 pub async fn ingest(arrival: Arrival<'_>, ground: Ground<'_>, store: &Store) -> Result<Ingested, StoreError> {
     let message = Message::read(arrival.raw, ground.limits);
     let (kind, events) = match report::read(&message, ground.dialects) {
-        Ok(None) => return Ok(Ingested { kind: Kind::Other, recorded: Vec::new(), known: Vec::new(), counts: false }),
+        Ok(None) => {
+            return Ok(Ingested {
+                kind: Kind::Other,
+                recorded: Vec::new(),
+                known: Vec::new(),
+                counts: false,
+                delivered: Vec::new(),
+            });
+        }
         Ok(Some(report)) => responses(&report, arrival, ground, store)?,
         Err(problem) => (Kind::Other, vec![unreadable(problem.to_string(), arrival)]),
     };
     drop(message);
     let answers = store.record(events.clone()).await?;
     let counts = events.iter().any(|event| may_count(&event.what, ground.policy));
-    let mut ingested = Ingested { kind, recorded: Vec::new(), known: Vec::new(), counts };
+    let delivered = events.iter().filter_map(|event| delivered_to(event, ground.policy)).collect();
+    let mut ingested = Ingested { kind, recorded: Vec::new(), known: Vec::new(), counts, delivered };
     for (event, answer) in events.iter().zip(answers) {
         match answer {
             Recorded::New(id) => {
@@ -91,6 +102,15 @@ fn may_count(what: &What, policy: &Policy) -> bool {
     match what {
         What::Response { response, .. } => policy.accept_unverified || response.authority != Authority::Unverified,
         _ => false,
+    }
+}
+
+fn delivered_to(event: &NewEvent, policy: &Policy) -> Option<Address> {
+    match &event.what {
+        What::Response { response, .. } if response.kind == Kind::Delivered && may_count(&event.what, policy) => {
+            event.address.clone()
+        }
+        _ => None,
     }
 }
 

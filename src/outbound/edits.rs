@@ -1,6 +1,7 @@
 //! The edits that carry out a screening.
 
 use super::Screening;
+use crate::mail::Address;
 use crate::milter::{Edit, ForwardPath, Transaction};
 use std::collections::HashMap;
 
@@ -18,18 +19,19 @@ const READDED: usize = 200;
 /// comes back and ends the streak on evidence (SPEC 5.3).
 ///
 /// Left alone are a recipient whose sender said itself what it wants to be told, one with a source route, of which
-/// Postfix has forgotten the form, and a contact that is named twice, or a later deletion could meet it again.
-pub fn readditions(transaction: &Transaction, screening: &Screening) -> Vec<Edit> {
+/// Postfix has forgotten the form, a contact that is named twice, or a later deletion could meet it again, and whoever
+/// `ask` says is not to be asked about.
+pub fn readditions(transaction: &Transaction, screening: &Screening, ask: impl Fn(&Address) -> bool) -> Vec<Edit> {
     let mut open: Vec<_> = screening.stays.iter().filter(|stays| stays.streak).collect();
     open.sort_unstable_by(|one, other| one.address.cmp(&other.address));
     let once = open.chunk_by(|one, other| one.address == other.address).filter_map(|same| match same {
-        [stays] => transaction.recipients.get(stays.recipient),
+        [stays] => Some((&stays.address, transaction.recipients.get(stays.recipient)?)),
         _ => None,
     });
     let asks = |parameter: &Vec<u8>, name: &[u8]| {
         parameter.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
     };
-    let left = once.filter(|recipient| {
+    let left = once.filter(|(_, recipient)| {
         !recipient.argument.starts_with(b"<@") && !recipient.parameters.iter().any(|given| asks(given, b"NOTIFY="))
     });
     let again = |recipient: &ForwardPath| {
@@ -40,7 +42,7 @@ pub fn readditions(transaction: &Transaction, screening: &Screening) -> Vec<Edit
         }
         Edit::ReaddRecipient(recipient.argument.clone(), parameters)
     };
-    left.take(READDED).map(again).collect()
+    left.filter(|(address, _)| ask(address)).take(READDED).map(|(_, recipient)| again(recipient)).collect()
 }
 
 /// The form of a RCPT argument that a deletion must send back: as received, but for a source route, which

@@ -3,6 +3,7 @@
 //! In: a complete transaction of an outgoing campaign message. Out: a [`Screening`], which names the
 //! recipients to take off and what is to be written down. Called by `service` at the end of the message.
 
+pub mod asking;
 pub mod domains;
 pub mod edits;
 pub mod limit;

@@ -397,7 +397,7 @@ fn a_contact_with_an_open_streak_is_added_again_with_notify() {
     transaction.recipients[6].parameters.push(b"ORCPT=rfc822;o+2Brcpt@out.test".to_vec());
     let again = |path: &str, parameters: &str| Edit::ReaddRecipient(path.into(), parameters.into());
     assert_eq!(
-        edits::readditions(&transaction, &ground.screen(&transaction)),
+        edits::readditions(&transaction, &ground.screen(&transaction), |_| true),
         [
             again("<orcpt@out.test>", "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;o+2Brcpt@out.test"),
             again("<Sue@Out.Test>", "NOTIFY=SUCCESS,FAILURE"),
