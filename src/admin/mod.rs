@@ -9,6 +9,8 @@ mod activity;
 mod answer;
 mod attributes;
 mod batches;
+mod campaign_walk;
+mod campaigns;
 pub mod classified;
 mod contacts;
 mod erasure;
@@ -28,6 +30,7 @@ mod status;
 mod stream;
 mod suppressions;
 pub mod wire;
+pub mod wire_campaigns;
 pub mod wire_policy;
 
 pub use access::{Access, Caller};

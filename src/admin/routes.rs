@@ -2,6 +2,7 @@
 
 use super::access::{Access, Caller};
 use super::answer::Refusal;
+use super::campaigns;
 use super::server::Daemon;
 use super::{
     activity, attributes, batches, contacts, erasure, events, explain, export, imports, lists, mails, metrics, policy,
@@ -53,6 +54,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/contacts/{address}/reactivate", post(contacts::reactivate))
         .route("/v1/suppressions", get(suppressions::list))
         .route("/v1/policy", get(policy::show))
+        .route("/v1/campaigns/{id}", get(campaigns::report))
+        .route("/v1/campaigns/{id}/responses", get(campaigns::responses))
         .route("/v1/check", post(contacts::check))
         .route("/v1/classify", post(mails::classify))
         .route("/v1/ingest", post(mails::ingest))

@@ -172,6 +172,8 @@ pub enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// What a campaign did: bounces, complaints, skips
+    Report(ReportArguments),
     /// The table of bounce codes
     Codes,
     /// The rules that judge replies
@@ -316,6 +318,20 @@ pub struct ListArguments {
     /// At most this many contacts
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+}
+
+/// Which report.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// The campaign's id
+    #[arg(value_name = "CAMPAIGN")]
+    pub campaign: String,
+    /// What came back from each contact, instead of the figures
+    #[arg(long)]
+    pub responses: bool,
+    /// Print CSV
+    #[arg(long)]
+    pub csv: bool,
 }
 
 /// A person's word on a contact.

@@ -21,6 +21,7 @@ mod offline;
 mod output;
 mod policy;
 mod progress;
+mod report;
 mod show;
 mod table;
 mod undo;
@@ -88,6 +89,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Events { since, follow } => events::events(&client()?, since.as_deref(), follow, out),
         Command::Rebuild => events::rebuild(&client()?, out),
         Command::Policy { command: PolicyCommand::Show } => policy::show(&client()?, out),
+        Command::Report(asked) => report::report(&client()?, &asked, out),
         Command::Codes => offline::codes(out),
         Command::Rules { command: RulesCommand::Test { file } } => offline::rules_test(&file, out),
         Command::Rules { command: RulesCommand::List { rules } } => offline::rules_list(rules.as_deref(), out),

@@ -11,7 +11,8 @@ use sled::{IVec, Tree};
 use std::borrow::Cow;
 
 const VERSION: u8 = 1;
-const PACKED: u8 = 2;
+/// Version of a record that holds a piece of an import.
+pub const PACKED: u8 = 2;
 
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);

@@ -30,6 +30,7 @@ mod queue;
 pub mod schema;
 pub mod screened;
 mod shared;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 mod undone;
