@@ -172,4 +172,38 @@ for address in bob@hard.test sue@soft.test; do
     [[ $list == *"$address"* ]] || fail "$address is not on the list"
 done
 
+chapter "Why is Sue not mailed, and what would change that?"
+tell "  \$ backstopctl explain sue@soft.test"
+explained=$(ctl explain sue@soft.test || true) # exit status 1: she is not mailed
+quote <<<"$explained"
+[[ $explained == *"sign of life"* ]] || fail "explain names nothing that would release Sue"
+
+chapter "Sue clears her mailbox and logs in at the shop, which tells Backstop"
+tell "  \$ backstopctl activity sue@soft.test --level purchase"
+ctl activity sue@soft.test --level purchase | quote
+has_json sue@soft.test '"state": ?"active"' '"retracted": ?true'
+campaign hello-again sue@soft.test
+tried sue@soft.test || fail "Sue was not mailed again"
+tell "Her bounces are shown as retracted, and the next campaign tries her again."
+
+chapter "An old suppression list comes along from another sender, and goes again"
+cat >"$dir/suppressions.csv" <<CSV
+status,reason,email,created
+5.1.1,550 5.1.1 user unknown,dan@good.test,1735689600
+5.1.1,550 5.1.1 user unknown,eve@good.test,1735689600
+,,not an address,1735689600
+CSV
+tell "  \$ backstopctl import suppressions.csv --reason 'moved from another sender'"
+imported=$(cd "$dir" && ctl import suppressions.csv --reason "moved from another sender" 2>&1 || true) # 1: a bad line
+quote <<<"$imported"
+[[ $imported == *suppressions.csv:4:* ]] || fail "line 4 is no address, and nobody says so"
+batch=$(ctl --json batches | grep -Eo '[0-9a-f]{32}' | head -n 1) || fail "no batch was imported"
+campaign moved dan@good.test ann@good.test
+expect "accepted by good.test" "$(accepted)" "ann@good.test "
+tell "  \$ backstopctl revert $batch --reason 'the wrong file'"
+ctl revert "$batch" --reason "the wrong file" | quote
+campaign moved-back dan@good.test ann@good.test
+expect "accepted by good.test" "$(accepted)" "ann@good.test dan@good.test "
+tell "What could be read went in, and one command took all of it back."
+
 chapter "Done. Every step above was checked, and nothing is left running."
