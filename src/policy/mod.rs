@@ -14,6 +14,7 @@ pub mod profile;
 mod proof;
 mod row;
 mod says;
+mod send_out;
 mod suppression;
 pub mod table;
 

@@ -1,8 +1,8 @@
 //! Which facts prove that the mailbox lives, and how strongly (SPEC 6, false bounces).
 
 use super::contact::{Fact, FactKind};
-use super::row::SendOut;
 use super::says::{Says, bounced, says};
+use super::send_out::SendOut;
 use super::{Level, Policy};
 use crate::report::Kind;
 use std::cell::OnceCell;
