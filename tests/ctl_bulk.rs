@@ -174,13 +174,13 @@ async fn a_person_is_erased_and_the_store_written_anew() {
     backstop.bounce("joe@example.org").await;
     let dry = backstop.run(&["erase", "joe@example.org", "--reason", "asked", "--dry-run"]).await;
     assert!(
-        stdout(&dry).starts_with("joe@example.org: 1 events would be erased; nothing was changed\n"),
+        stdout(&dry).starts_with("joe@example.org: events that would be erased: 1; nothing was changed\n"),
         "{}",
         stdout(&dry)
     );
     let done = backstop.run(&["erase", "joe@example.org", "--reason", "asked"]).await;
     assert!(
-        stdout(&done).starts_with("joe@example.org: erased, 1 events and 0 remembered sends\n"),
+        stdout(&done).starts_with("joe@example.org: erased; events: 1, remembered sends: 0\n"),
         "{}",
         stderr(&done)
     );

@@ -86,7 +86,7 @@ fn named(obstacle: &Obstacle) -> String {
     match (&obstacle.suppression, &obstacle.listing) {
         (Some(suppression), _) => format!("Suppressed {}", told(suppression)),
         (None, Some(listing)) => {
-            let (list, entry) = (listing.list.as_str(), clean(&listing.entry.entry));
+            let (list, entry) = (listing.list.title(), clean(&listing.entry.entry));
             format!("On the {list} since {} UTC, by the entry {entry}", when::shown(listing.entry.since))
         }
         (None, None) if obstacle.erased => "Erased; a keyed hash was kept that blocks the address".to_owned(),

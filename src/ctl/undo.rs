@@ -58,9 +58,9 @@ pub fn erase(
     let answer: EraseAnswer = read(&answer)?;
     let address = clean(answer.address.as_str());
     match answer.dry_run {
-        true => out.line(&format!("{address}: {} events would be erased; nothing was changed", answer.events))?,
+        true => out.line(&format!("{address}: events that would be erased: {}; nothing was changed", answer.events))?,
         false => out.line(&format!(
-            "{address}: erased, {} events and {} remembered sends",
+            "{address}: erased; events: {}, remembered sends: {}",
             answer.events,
             answer.sends.unwrap_or_default()
         ))?,

@@ -279,6 +279,14 @@ impl OperatorList {
             OperatorList::Robinson => "robinson",
         }
     }
+
+    /// As one speaks of it.
+    pub fn title(self) -> &'static str {
+        match self {
+            OperatorList::Blocklist => "blocklist",
+            OperatorList::Robinson => "Robinson list",
+        }
+    }
 }
 
 /// One entry of an import.

@@ -156,7 +156,7 @@ impl fmt::Display for Release {
             Release::Person { scope: Scope::List(list) } => write!(f, "a person reactivates it for {}", list.0),
             Release::ProofOfLife { level } => write!(f, "a sign of life of level {} or more", u8::from(*level)),
             Release::Timer { at } => write!(f, "the timer at {at}"),
-            Release::Delisting { list } => write!(f, "it is taken off the {} list", list.as_str()),
+            Release::Delisting { list } => write!(f, "it is taken off the {}", list.title()),
         }
     }
 }
