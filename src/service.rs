@@ -20,6 +20,10 @@ use crate::report::{Campaign, Dialects, Kind};
 use crate::store::{NewEvent, Store, StoreError};
 use jiff::Timestamp;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+/// Longest wait, with a message in hand, for the ledger to be read as far back as a contact's own limit looks.
+const LONGEST_READING: Duration = Duration::from_secs(5);
 
 /// What is in force for one message: made whole by the configuration, replaced whole by a reload.
 pub struct InForce {
@@ -253,8 +257,10 @@ impl Begun {
         if let Some(domains) = domains {
             screening.check_domains(domains).await;
         }
-        for own in screening.stays.iter().filter_map(|stays| stays.limit) {
-            self.sends.cover(&[own], &self.store, now);
+        let own: Vec<_> = screening.stays.iter().filter_map(|stays| stays.limit).collect();
+        if !own.is_empty() {
+            self.sends.cover(&own, &self.store, now);
+            self.sends.covered(LONGEST_READING).await;
         }
         screening.count(limits, self.sends.sends(), shadow, now);
         let conclusion = self.conclude(transaction, &screening, shadow, now);

@@ -2,7 +2,8 @@
 //! what was read.
 //!
 //! In: the store, and the limits in force. Out: [`Sends`] that know what was sent before this process began. The
-//! ledger is read in the background; until it is, the limits go by what passed since the start.
+//! ledger is read in the background; until it is, the limits in the configuration go by what passed since the start. A
+//! contact's own limit is only met when the contact is, so that the first such message waits for the reading.
 
 use super::Sends;
 use crate::ops::event::{LogEvent, say};
@@ -11,18 +12,42 @@ use crate::store::Store;
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// When contacts were sent campaign mail, as far back as any limit in force looks.
 pub struct SendsOnRecord {
     sends: Sends,
     /// From when on everything is counted, in seconds since 1970; far in the future before there is any limit.
     covered_from: AtomicI64,
+    /// Readings of the ledger under way.
+    readings: watch::Sender<usize>,
+}
+
+/// A reading under way, until it is dropped: also by a panic.
+struct Reading(Arc<SendsOnRecord>);
+
+impl Reading {
+    fn begin(of: &Arc<SendsOnRecord>) -> Reading {
+        of.readings.send_modify(|readings| *readings += 1);
+        Reading(of.clone())
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.readings.send_modify(|readings| *readings -= 1);
+    }
 }
 
 impl SendsOnRecord {
     /// Nothing counted yet, and no limit.
     pub fn new() -> Arc<SendsOnRecord> {
-        Arc::new(SendsOnRecord { sends: Sends::new(&[]), covered_from: AtomicI64::new(i64::MAX) })
+        Arc::new(SendsOnRecord {
+            sends: Sends::new(&[]),
+            covered_from: AtomicI64::new(i64::MAX),
+            readings: watch::Sender::new(0),
+        })
     }
 
     /// The counts.
@@ -38,17 +63,26 @@ impl SendsOnRecord {
             return;
         }
         self.sends.widen(limits);
+        // Ahead of the mark: who finds the mark set and waits, waits for this reading, too.
+        let reading = Reading::begin(self);
         let now = now.as_second();
         let wanted = now - i64::from(self.sends.longest_window_secs());
         let covered = self.covered_from.fetch_min(wanted, Relaxed).min(now);
         if covered <= wanted {
             return;
         }
-        let (this, store) = (self.clone(), store.clone());
-        let read = move || this.read(&store, wanted, covered);
+        let store = store.clone();
+        let read = move || reading.0.read(&store, wanted, covered);
         if let Err(problem) = std::thread::Builder::new().name("limits".to_owned()).spawn(read) {
             say(&LogEvent::LimitsNotLoaded { problem: &problem.to_string() });
         }
+    }
+
+    /// Waits until all is counted that was to be covered so far, but no longer than `most`.
+    pub async fn covered(&self, most: Duration) {
+        let mut readings = self.readings.subscribe();
+        // Where it takes longer, the limits go by what is known.
+        _ = tokio::time::timeout(most, readings.wait_for(|readings| *readings == 0)).await;
     }
 
     /// Counts what the ledger remembers of the seconds from `from` up to, but without, `to`.

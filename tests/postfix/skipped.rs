@@ -127,14 +127,20 @@ fn no_contact_gets_more_campaign_mail_than_the_limits_allow_and_other_mail_is_ex
 }
 
 #[test]
-fn a_contacts_own_limit_counts_too() {
-    let rig = Rig::start();
+fn a_contacts_own_limit_counts_too_and_over_a_restart() {
+    let mut rig = Rig::start();
     rig.daemon.put("/v1/contacts/ann@good.test/limit", r#"{"messages": 1, "window": "1d"}"#);
     for campaign in ["c1", "c2"] {
         rig.send_campaign(campaign, &["ann@good.test", "bob@good.test"]);
     }
     assert_eq!(rig.sink.recipients(), ["ann@good.test", "bob@good.test", "bob@good.test"]);
     assert_eq!(skips(&rig, 1), [["ann@good.test", "limit", ""]]);
+
+    // No limit in the configuration: the first message to the contact has the ledger read, and waits for it.
+    rig.daemon.stop();
+    rig.daemon.start();
+    rig.send_campaign("c3", &["ann@good.test", "bob@good.test"]);
+    assert_eq!(rig.sink.recipients(), ["ann@good.test", "bob@good.test", "bob@good.test", "bob@good.test"]);
 }
 
 #[test]
