@@ -252,7 +252,10 @@ impl Begun {
         let shadow = *mode == Mode::Shadow;
         let mut screening = match outbound::screen(transaction, settings, &self.store, now) {
             Ok(screening) => screening,
-            Err(problem) => return self.undecided(queue_id, &problem.to_string(), Vec::new()),
+            Err(problem) => {
+                let edits = if shadow { Vec::new() } else { edits::header_removals(transaction) };
+                return self.undecided(queue_id, &problem.to_string(), edits);
+            }
         };
         if let Some(domains) = domains {
             screening.check_domains(domains).await;
@@ -287,8 +290,9 @@ impl Begun {
         let queue_id = transaction.queue_id();
         let deletions = edits::deletions(transaction, screening);
         if let Some(limit) = transaction.over_limit {
-            // What lies beyond the limit was not seen; what was seen and is suppressed still comes off.
-            return self.undecided(queue_id, limit, deletions);
+            // What lies beyond the limit was not seen; what was seen and is suppressed still comes off, and so do our words.
+            let edits = deletions.into_iter().chain(edits::header_removals(transaction)).collect();
+            return self.undecided(queue_id, limit, edits);
         }
         if deletions.len() == transaction.recipients.len() && !deletions.is_empty() {
             say(&LogEvent::Discard { queue_id, recipients: deletions.len() });
@@ -377,10 +381,10 @@ impl Begun {
         Conclusion { edits: ours.into_iter().map(delete).collect(), verdict: Verdict::Continue }
     }
 
-    fn undecided(&self, queue_id: &str, problem: &str, deletions: Vec<Edit>) -> Conclusion {
+    fn undecided(&self, queue_id: &str, problem: &str, edits: Vec<Edit>) -> Conclusion {
         say(&LogEvent::Undecided { queue_id, problem });
         match self.in_force.outbound.on_error {
-            OnError::Accept => Conclusion { edits: deletions, verdict: Verdict::Continue },
+            OnError::Accept => Conclusion { edits, verdict: Verdict::Continue },
             OnError::Tempfail => Conclusion { edits: Vec::new(), verdict: Verdict::Tempfail },
         }
     }
