@@ -236,7 +236,7 @@ async fn an_export_of_hashes_names_nobody_and_blocks_the_same_people_elsewhere()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_of_all_says_of_each_line_where_it_is_from() {
+async fn an_export_of_all_says_of_each_line_where_it_is_from_and_no_import_reads_it() {
     let backstop = start().await;
     backstop.bounce("joe@example.org").await;
     let body = br#"{"entries": ["example.com"], "reason": "r"}"#;
@@ -248,6 +248,12 @@ async fn an_export_of_all_says_of_each_line_where_it_is_from() {
     let csv = backstop.send("GET", "/v1/export?what=all", &[("accept", "text/csv")], b"").await;
     let columns: Vec<usize> = csv.text().lines().map(|line| line.split(',').count()).collect();
     assert_eq!(columns, [11, 11, 11], "{}", csv.text());
+    for body in [all.body, csv.body] {
+        let (bad, last) = lines(&backstop.post("/v1/import", &body).await);
+        assert_eq!((&last["imported"], &last["batch"]), (&json!(0), &Value::Null), "who is blocked is not suppressed");
+        let problem = bad[0]["problem"].as_str().expect("what is wrong");
+        assert!(problem.starts_with("an export of all"), "{problem}");
+    }
     let list = backstop.send("GET", "/v1/export?what=blocklist", &[("accept", "text/csv")], b"").await;
     assert!(list.text().starts_with("subject,since\r\nexample.com,"), "{}", list.text());
 }

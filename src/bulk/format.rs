@@ -283,6 +283,10 @@ pub(super) enum First {
     Useless(&'static str),
 }
 
+/// Of what is from which list, an import would make one.
+pub(super) const EXPORT_OF_ALL: &str =
+    "an export of all, for other programs; import an export of suppressions, of the blocklist, of the Robinson list";
+
 /// Looks at the first line that is not blank; `format` is what the caller knows already.
 pub(super) fn first(line: &str, format: Option<Format>) -> First {
     let line = line.trim();
@@ -304,6 +308,9 @@ pub(super) fn first(line: &str, format: Option<Format>) -> First {
         }
         let names: Vec<&str> = fields.iter().collect();
         let places = Places::find(names.iter().copied());
+        if names.first() == Some(&"what") && names.contains(&"scope") && names.contains(&"event") {
+            return First::Useless(EXPORT_OF_ALL);
+        }
         if places.has(Column::Address) {
             let format = format.unwrap_or_else(|| places.format(&names));
             return First::Header { format, delimiter, places: Box::new(places) };

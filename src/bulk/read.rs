@@ -15,6 +15,8 @@ use std::io::{self, BufRead};
 /// Lines of the longest record.
 const RECORD_LINES: usize = 100;
 const UNCLOSED: &str = "a quote is opened and not closed within 100 lines and 64 KiB; close it, or write it twice";
+/// What the lines of our export of all say that they are from.
+const OF_ALL: [&str; 3] = ["suppression", "blocklist", "robinson"];
 
 /// Which subjects a list may have beside addresses. Suppressions: neither; a blocklist: domains; a Robinson
 /// list: hashes.
@@ -300,6 +302,9 @@ fn object(line: &str) -> Result<Read, String> {
     }
     let object: Map<String, Value> =
         serde_json::from_str(line).map_err(|error| format!("a JSON object is wanted: {error}"))?;
+    if object.get("what").and_then(Value::as_str).is_some_and(|what| OF_ALL.contains(&what)) {
+        return Err(format::EXPORT_OF_ALL.to_owned());
+    }
     let names: Vec<&str> = object.keys().map(String::as_str).collect();
     let places = Places::find(names.iter().copied());
     let values: Vec<Cow<'_, str>> = object.values().map(text).collect();
