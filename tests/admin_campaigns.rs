@@ -2,7 +2,7 @@
 
 mod support_admin;
 
-use backstop::classify::{BounceCode, BounceType, Category};
+use backstop::classify::{BounceCode, BounceType, Category, Fault};
 use backstop::mail::MessageId;
 use backstop::policy::{Authority, Level, Policy, SkipReason, What};
 use backstop::report::{Campaign, Kind};
@@ -118,6 +118,23 @@ async fn a_bounce_after_the_sign_of_life_counts_again() {
     let report = backstop.report().await;
     assert_eq!((&report["bounces"]["total"], &report["retracted"]), (&json!(1), &json!(0)));
     assert_eq!(report["bounces"]["by_category"]["blocked"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bounce_whose_fault_is_not_the_recipients_is_reported_with_its_code_and_type_as_they_came() {
+    let backstop = start().await;
+    let ours = response(|response| {
+        response.category = Some(Category::Blocked);
+        response.code = Some(BounceCode { class: 5, subject: 7, detail: 1 });
+        response.fault = Some(Fault::Sender);
+    });
+    backstop.record("joe@example.org", a_minute_ago(), ours).await;
+    assert_eq!(backstop.get("/v1/contacts/joe@example.org").await.json()["state"], "active");
+    let bounces = &backstop.report().await["bounces"];
+    assert_eq!((&bounces["hard"], &bounces["soft"]), (&json!(1), &json!(0)));
+    let row = &backstop.responses().await[0];
+    let told = ["code", "type", "category", "fault"].map(|field| row[field].clone());
+    assert_eq!(told, ["5.7.1", "hard", "blocked", "sender"].map(Value::from));
 }
 
 #[tokio::test(flavor = "multi_thread")]

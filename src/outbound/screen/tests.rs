@@ -1,6 +1,7 @@
 use super::*;
 use crate::classify::{BounceType, Class};
-use crate::milter::Edit;
+use crate::milter::macros::Stage;
+use crate::milter::{Command, Edit};
 use crate::outbound::edits;
 use crate::policy::event::ImportedEntry;
 use crate::policy::{Authority, Response};
@@ -121,6 +122,30 @@ fn a_suppressed_contact_is_skipped_with_category_and_scope() {
     let suppressed = SkipReason::Suppressed;
     let want = [(suppressed, Some(Category::Rejected), Some(Scope::System)), (suppressed, None, Some(list))];
     assert_eq!(found, want);
+}
+
+#[test]
+fn each_skip_is_an_event_with_queue_id_campaign_and_reason() {
+    let ground = ground();
+    ground.bounce("gone@out.test", BounceType::Hard);
+    ground.list(OperatorList::Blocklist, "block.test");
+    let mut transaction = campaign(&["<gone@out.test>", "<stays@out.test>", "<x@block.test>"]);
+    let Ok(Command::Macros(_, macros)) = Command::read(b"DEi\x004XyZ12\0") else { panic!("no macros") };
+    transaction.macros.tell(Stage::EndOfMessage, macros);
+    for shadow in [false, true] {
+        let events = ground.screen(&transaction).events(&transaction, shadow, at(1));
+        let told = events.iter().map(|event| match &event.what {
+            What::Skip { reason, campaign, list, shadow, .. } => {
+                let (campaign, list) = (campaign.clone().expect("a campaign").0, list.clone().expect("a list").0);
+                (event.address.clone(), event.queue_id.as_deref(), reason.as_str(), campaign, list, *shadow)
+            }
+            other => panic!("{other:?}"),
+        });
+        let want = [("gone@out.test", "suppressed"), ("x@block.test", "blocklist")].map(|(to, reason)| {
+            (Some(address(to)), Some("4XyZ12"), reason, "c1".to_owned(), "news.in.test".to_owned(), shadow)
+        });
+        assert_eq!(told.collect::<Vec<_>>(), want);
+    }
 }
 
 #[test]
