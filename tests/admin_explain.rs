@@ -7,6 +7,7 @@ use backstop::admin::server::LastRelease;
 use backstop::ops::release::release;
 use backstop::policy::{Level, Policy, What};
 use backstop::service::InForce;
+use backstop::store::Store;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -34,6 +35,20 @@ async fn a_bounce_is_explained_by_its_words_its_authority_and_what_would_release
         obstacle["releases"].as_array().expect("an array").iter().map(|release| &release["how"]).collect();
     assert_eq!(ways, [&json!("person"), &json!("proof-of-life")]);
     assert_eq!((&answer["not_counted"], &answer["elsewhere"]), (&json!([]), &json!([])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_limit_that_is_reached_is_explained() {
+    let backstop = start().await;
+    backstop.send("PUT", "/v1/contacts/joe@example.org/limit", &[], br#"{"messages": 1, "window": "1d"}"#).await.json();
+    let explain = async || backstop.get("/v1/contacts/joe@example.org/explain").await.json();
+    assert_eq!(explain().await["mailed"], true);
+    backstop.service.sends().note(Store::recipient_key(&address_of("joe@example.org")), Timestamp::now());
+    let answer = explain().await;
+    assert_eq!((&answer["mailed"], &answer["obstacles"][0]["reason"]), (&json!(false), &json!("limit")));
+    assert_eq!(answer["obstacles"][0]["limit"]["messages"], 1);
+    let output = backstop.run(&["explain", "joe@example.org"]).await;
+    assert!(stdout(&output).contains("\nIts share is used up: 1 per 1d; "), "{}", stdout(&output));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -236,6 +236,22 @@ async fn an_export_of_hashes_names_nobody_and_blocks_the_same_people_elsewhere()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_left_one_list_does_not_come_onto_the_robinson_list_by_a_hashed_export() {
+    let backstop = start().await;
+    backstop.bounce("joe@example.org").await;
+    backstop.suppress_for("ann@example.org", "news.example.com").await;
+    for accept in ["application/x-ndjson", "text/csv"] {
+        let hashed = backstop.send("GET", "/v1/export?hashed=sha256", &[("accept", accept)], b"").await;
+        let (bad, last) = lines(&backstop.post("/v1/import?list=robinson", &hashed.body).await);
+        assert_eq!((&last["imported"], &last["bad"]), (&json!(1), &json!(1)), "{accept}");
+        let problem = bad[0]["problem"].as_str().expect("what is wrong");
+        assert!(problem.contains("news.example.com alone"), "{problem}");
+    }
+    assert!(backstop.store.listed(&address_of("ann@example.org")).is_none());
+    assert!(backstop.store.listed(&address_of("joe@example.org")).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_export_of_all_says_of_each_line_where_it_is_from_and_no_import_reads_it() {
     let backstop = start().await;
     backstop.bounce("joe@example.org").await;

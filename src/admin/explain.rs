@@ -10,8 +10,9 @@ use super::wire::{ExplainAnswer, Ground, NotCountedAnswer, Obstacle, read_scope}
 use crate::mail::{Address, ListId};
 use crate::policy::contact::FactKind;
 use crate::policy::explain::explain;
-use crate::policy::{Contact, Event, EventId, Fact, Policy, Scope, SkipReason, State as Stands, What, fold};
+use crate::policy::{Contact, Event, EventId, Fact, Limit, Policy, Scope, SkipReason, State as Stands, What, fold};
 use crate::report::Campaign;
+use crate::service::Service;
 use crate::store::{Store, StoreError};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -30,9 +31,10 @@ pub(super) async fn get(State(app): State<Arc<App>>, address: Segment, request: 
     })?;
     let campaign = query.get("campaign").map(|name| Campaign(name.to_owned()));
     let store = app.service.store().clone();
-    let policy = app.service.in_force().policy.clone();
+    let in_force = app.service.in_force();
     let asked = address.clone();
-    let answer = blocking(move || answer(&store, &policy, asked, list, campaign.as_ref())).await?;
+    let answer = blocking(move || answer(&store, &in_force.policy, asked, list, campaign.as_ref())).await?;
+    let answer = answer.map(|answer| with_limit(answer, &app.service));
     answer.map(|answer| json(&answer)).ok_or_else(|| never_heard_of(&address))
 }
 
@@ -88,6 +90,19 @@ fn answer(
         obstacles,
         list,
     }))
+}
+
+/// A message limit that is reached keeps mail away, too, if nothing else does.
+fn with_limit(mut answer: ExplainAnswer, service: &Service) -> ExplainAnswer {
+    let (now, in_force) = (Timestamp::now(), service.in_force());
+    let contact = service.store().contact(&answer.address).ok().flatten().unwrap_or_default();
+    let limits: Vec<Limit> = in_force.limits.iter().copied().chain(contact.limit(now)).collect();
+    let reached = service.sends().reached(Store::recipient_key(&answer.address), &limits, now);
+    if let (Some(limit), true) = (reached, answer.mailed) {
+        answer.obstacles.push(Obstacle::limited(limit));
+        answer.mailed = false;
+    }
+    answer
 }
 
 /// What only the batch tells: where an import came from, and the words that stood there of this contact.

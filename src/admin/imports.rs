@@ -219,7 +219,15 @@ fn read(
     };
     let mut reader = Reader::new(list, asked.format, accepts);
     for (line, read) in reader.by_ref().zip(1u64..) {
-        match line? {
+        let line = match line? {
+            // Whoever left one list has not left all mail.
+            Line::Entry(Entry { line, list: Some(list), .. }) if asked.list.is_some() => {
+                let problem = format!("list: it holds for {} alone, and this list is for all mail", list.0);
+                Line::Bad(BadLine { line, problem })
+            }
+            line => line,
+        };
+        match line {
             Line::Entry(entry) => sorter.push(&entry)?,
             Line::NotSuppressed { .. } => tally.not_suppressed += 1,
             Line::Bad(BadLine { line, problem }) => {

@@ -55,7 +55,9 @@ fn lines(answer: &ExplainAnswer) -> Vec<String> {
         } else {
             "Each of these ends it:"
         };
-        lines.push(format!("  {plural}"));
+        if !obstacle.releases.is_empty() {
+            lines.push(format!("  {plural}"));
+        }
         lines.extend(obstacle.releases.iter().map(|release| format!("    {}", how(release, &address, obstacle))));
         if let Some(ground) = obstacle.rests_on.first() {
             lines.push(match ground.batch {
@@ -83,6 +85,9 @@ fn lines(answer: &ExplainAnswer) -> Vec<String> {
 
 /// What keeps mail from the contact.
 fn named(obstacle: &Obstacle) -> String {
+    if let Some(limit) = obstacle.limit {
+        return format!("Its share is used up: {limit}; mail passes again when that time has gone by");
+    }
     match (&obstacle.suppression, &obstacle.listing) {
         (Some(suppression), _) => format!("Suppressed {}", told(suppression)),
         (None, Some(listing)) => {

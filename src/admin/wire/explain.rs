@@ -4,7 +4,7 @@ use super::{ListEntry, Listing, SuppressionAnswer};
 use crate::classify::{BounceCode, BounceType, Category, Fault};
 use crate::mail::{Address, ListId};
 use crate::policy::explain::{NotCounted, Release};
-use crate::policy::{Authority, EventId, Scope, SkipReason, State};
+use crate::policy::{Authority, EventId, Limit, Scope, SkipReason, State};
 use crate::report::Campaign;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,8 +31,10 @@ pub struct ExplainAnswer {
 /// One thing that keeps mail from a contact.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Obstacle {
-    /// The reason a skip would have: `suppressed`, `blocklist`, `robinson`.
+    /// The reason a skip would have: `suppressed`, `blocklist`, `robinson`, `limit`.
     pub reason: SkipReason,
+    /// The message limit that is reached, where that is it; it ends when its window has passed.
+    pub limit: Option<Limit>,
     /// The first suppression in force, where that is it.
     pub suppression: Option<SuppressionAnswer>,
     /// The entry, where it is on an operator's list.
@@ -119,10 +121,15 @@ impl Obstacle {
         Obstacle { erased: true, releases, ..Obstacle::of(SkipReason::Suppressed) }
     }
 
+    /// A message limit that is reached.
+    pub fn limited(limit: Limit) -> Obstacle {
+        Obstacle { limit: Some(limit), ..Obstacle::of(SkipReason::Limit) }
+    }
+
     /// Nothing but its reason.
     pub fn of(reason: SkipReason) -> Obstacle {
         let (suppression, listing, rests_on, releases) = (None, None, Vec::new(), Vec::new());
-        Obstacle { reason, suppression, listing, erased: false, rests_on, releases }
+        Obstacle { reason, limit: None, suppression, listing, erased: false, rests_on, releases }
     }
 
     /// The entry of a list that it is.
