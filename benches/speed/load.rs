@@ -99,15 +99,17 @@ fn sessions(
     Ok(())
 }
 
-fn bare(path: &[u8]) -> &[u8] {
+/// The argument of RCPT without what Postfix leaves out when it compares: brackets, and the NUL.
+pub fn bare(path: &[u8]) -> &[u8] {
+    let path = path.strip_suffix(b"\0").unwrap_or(path);
     let path = path.strip_prefix(b"<").unwrap_or(path);
     path.strip_suffix(b">").unwrap_or(path)
 }
 
 /// Compares the answer with what the store's content demands.
 fn check(letter: &Letter, answer: &Answer, expected: Expected) -> io::Result<()> {
-    let suppressed = || letter.recipients().filter(|recipient| recipient.suppressed);
-    let left = letter.recipients().any(|recipient| !recipient.suppressed);
+    let suppressed = || letter.recipients().filter(|recipient| recipient.on_record);
+    let left = letter.recipients().any(|recipient| !recipient.on_record);
     let right = match expected {
         Expected::Nothing => answer.verdict == b'c' && answer.deleted.is_empty(),
         Expected::Deletions if left => {

@@ -1,6 +1,7 @@
 //! The mail of the benchmark: contacts by number, a newsletter of 2 KiB, a notification of our own Postfix.
 //!
-//! Contacts below [`SUPPRESSED`] are in the store; all others look the same and are not.
+//! Contacts below [`SUPPRESSED`] are in the store; all others look the same and are not. Subscribers are those of
+//! the part `campaign`.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,9 +24,21 @@ const LAST: [&str; 16] = [
 
 /// Writes the address of a contact, `greta.novak123456@mail77.example`, with no brackets.
 pub fn push_contact(out: &mut Vec<u8>, number: u64) {
+    push_name(out, number);
+    write!(out, "@mail{}.example", number % 211).expect("a Vec takes all");
+}
+
+/// Writes the address of a subscriber, with no brackets. They have more domains: of each, deliveries are asked for
+/// five times without an answer, and nobody answers here.
+pub fn push_subscriber(out: &mut Vec<u8>, number: u64) {
+    push_name(out, number);
+    write!(out, "@post{}.example", number % 10_007).expect("a Vec takes all");
+}
+
+fn push_name(out: &mut Vec<u8>, number: u64) {
     let first = FIRST[(number % 16) as usize];
     let last = LAST[(number / 16 % 16) as usize];
-    write!(out, "{first}.{last}{number}@mail{}.example", number % 211).expect("a Vec takes all");
+    write!(out, "{first}.{last}{number}").expect("a Vec takes all");
 }
 
 /// Numbers that repeat from run to run and look random (xorshift64*).
@@ -50,12 +63,14 @@ pub struct Recipient<'a> {
     pub address: &'a [u8],
     /// The argument of RCPT as the client wrote it, with its NUL.
     pub argument: &'a [u8],
-    /// Whether it is in the store.
-    pub suppressed: bool,
+    /// Whether the milter is to find it in the store: suppressed, or in the part `campaign` with an open streak.
+    pub on_record: bool,
 }
 
 /// One newsletter, rewritten for every send: envelope, 15 header fields, a body; 2 KiB in all.
 pub struct Letter {
+    mail_arguments: &'static [u8],
+    campaign: String,
     queue_id: Vec<u8>,
     message_id: Vec<u8>,
     text: Vec<u8>,
@@ -69,9 +84,11 @@ pub struct Letter {
 }
 
 const MAIL_ARGUMENTS: &[u8] = b"<news@shop.bench.example>\0SIZE=2048\0BODY=8BITMIME\0";
-const SENDER: &[u8] = b"news@shop.bench.example";
+/// As [`MAIL_ARGUMENTS`], with a sender in [`RETURN_PATH_DOMAIN`].
+const RETURN_PATH_ARGUMENTS: &[u8] = b"<news@bounces.bench.example>\0SIZE=2048\0BODY=8BITMIME\0";
 
 /// All fields but Message-ID, which is told in its place after `Subject`.
+const CAMPAIGN_FIELD: &str = "X-Campaign-ID";
 const FIELDS: [(&str, &str); 14] = [
     ("Date", "Sun, 22 Nov 2026 09:30:00 +0100"),
     ("From", "\"Bench Shop\" <news@shop.bench.example>"),
@@ -84,7 +101,7 @@ const FIELDS: [(&str, &str); 14] = [
     ("List-ID", "Winter newsletter <winter.news.shop.bench.example>"),
     ("List-Unsubscribe", "<https://shop.bench.example/u/7f3a9c>,\n\t<mailto:leave@shop.bench.example>"),
     ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
-    ("X-Campaign-ID", "winter-2026-47"),
+    (CAMPAIGN_FIELD, "winter-2026-47"),
     ("Feedback-ID", "winter-2026-47:shop:news:bench"),
     ("X-Mailer", "Bench Shop Mailer 4.2"),
 ];
@@ -99,6 +116,8 @@ impl Letter {
             body.extend_from_slice(b"Dear reader, this is one of the lines that a winter newsletter is made of.\r\n");
         }
         Letter {
+            mail_arguments: MAIL_ARGUMENTS,
+            campaign: "winter-2026-47".to_owned(),
             queue_id: Vec::new(),
             message_id: Vec::new(),
             text: Vec::new(),
@@ -111,8 +130,29 @@ impl Letter {
         }
     }
 
+    /// The same for one of many campaigns, whose bounces come to us.
+    pub fn of_campaign(seed: u64, campaign: String) -> Letter {
+        Letter { mail_arguments: RETURN_PATH_ARGUMENTS, campaign, ..Letter::new(seed) }
+    }
+
     /// Draws new recipients and takes new ids. Exactly one recipient in [`ONE_IN`] is suppressed.
     pub fn renew(&mut self, recipients: usize) {
+        self.take_ids();
+        for _ in 0..recipients {
+            self.drawn += 1;
+            let suppressed = self.drawn.is_multiple_of(ONE_IN);
+            let contact = self.dice.below(SUPPRESSED) + if suppressed { 0 } else { SUPPRESSED };
+            self.add(contact, push_contact, suppressed);
+        }
+    }
+
+    /// Takes these subscribers for recipients, and new ids.
+    pub fn renew_for(&mut self, subscribers: impl Iterator<Item = u64>, on_record: impl Fn(u64) -> bool) {
+        self.take_ids();
+        subscribers.for_each(|number| self.add(number, push_subscriber, on_record(number)));
+    }
+
+    fn take_ids(&mut self) {
         self.sent += 1;
         self.queue_id.clear();
         write!(self.queue_id, "{:05X}{:06X}", self.thread & 0xf_ffff, self.sent & 0xff_ffff).expect("a Vec takes all");
@@ -121,22 +161,20 @@ impl Letter {
             .expect("a Vec takes all");
         self.text.clear();
         self.places.clear();
-        for _ in 0..recipients {
-            self.drawn += 1;
-            let suppressed = self.drawn.is_multiple_of(ONE_IN);
-            let contact = self.dice.below(SUPPRESSED) + if suppressed { 0 } else { SUPPRESSED };
-            let start = self.text.len();
-            push_contact(&mut self.text, contact);
-            let middle = self.text.len();
-            self.text.push(b'<');
-            self.text.extend_from_within(start..middle);
-            if contact.is_multiple_of(10) {
-                // Some lists keep addresses as people typed them.
-                self.text[middle + 1].make_ascii_uppercase();
-            }
-            self.text.extend_from_slice(b">\0");
-            self.places.push((start, middle, self.text.len(), suppressed));
+    }
+
+    fn add(&mut self, number: u64, push: fn(&mut Vec<u8>, u64), on_record: bool) {
+        let start = self.text.len();
+        push(&mut self.text, number);
+        let middle = self.text.len();
+        self.text.push(b'<');
+        self.text.extend_from_within(start..middle);
+        if number.is_multiple_of(10) {
+            // Some lists keep addresses as people typed them.
+            self.text[middle + 1].make_ascii_uppercase();
         }
+        self.text.extend_from_slice(b">\0");
+        self.places.push((start, middle, self.text.len(), on_record));
     }
 
     pub fn queue_id(&self) -> &[u8] {
@@ -144,23 +182,26 @@ impl Letter {
     }
 
     pub fn sender(&self) -> &[u8] {
-        SENDER
+        let end = self.mail_arguments.iter().position(|&octet| octet == b'>').expect("written with its brackets");
+        &self.mail_arguments[1..end]
     }
 
     pub fn mail_arguments(&self) -> &[u8] {
-        MAIL_ARGUMENTS
+        self.mail_arguments
     }
 
     pub fn recipients(&self) -> impl Iterator<Item = Recipient<'_>> {
-        self.places.iter().map(|&(start, middle, end, suppressed)| Recipient {
+        self.places.iter().map(|&(start, middle, end, on_record)| Recipient {
             address: &self.text[start..middle],
             argument: &self.text[middle..end],
-            suppressed,
+            on_record,
         })
     }
 
     pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let field = |&(name, value): &(&'static str, &'static str)| (name.as_bytes(), value.as_bytes());
+        let field = |&(name, value): &(&'static str, &'static str)| {
+            (name.as_bytes(), if name == CAMPAIGN_FIELD { self.campaign.as_bytes() } else { value.as_bytes() })
+        };
         let (before, behind) = FIELDS.split_at(MESSAGE_ID_AFTER);
         let message_id = std::iter::once((b"Message-ID".as_slice(), self.message_id.as_slice()));
         before.iter().map(field).chain(message_id).chain(behind.iter().map(field))

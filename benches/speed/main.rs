@@ -6,8 +6,11 @@
 //! - `matrix`: transactions per second, connections x recipients; memory beside it
 //! - `postfix`: messages per second, smtp-source to smtp-sink
 //! - `durable`: acknowledged bounces per second, beside the store's own rate and the disk's
+//! - `campaign`: recipients per second of campaigns of a million, with streaks, ledger and limits and without; only
+//!   when asked for
 //! - `contacts`: import, start and screening of ten million suppressed contacts; only when asked for
 
+mod campaign;
 mod durable;
 mod load;
 mod mail;
@@ -29,7 +32,7 @@ use std::time::Duration;
 use table::{Table, median, ratio};
 use targets::Target;
 
-const USAGE: &str = "use: benches/run [--only matrix,postfix,durable,contacts] [--count N] [--rounds N] [--millis N] [--write]; see benches/README.md";
+const USAGE: &str = "use: benches/run [--only matrix,postfix,durable,campaign,contacts] [--count N] [--rounds N] [--millis N] [--write]; see benches/README.md";
 /// SMTP sessions have this many messages, but in the row that says otherwise.
 const MESSAGES: usize = 100;
 
@@ -73,6 +76,9 @@ fn main() -> Result<()> {
     }
     if arguments.measures("durable") {
         report += &durable_bounces(&arguments, sockets.path())?;
+    }
+    if arguments.measures("campaign") {
+        report += &campaign::measure(&arguments.work, sockets.path(), arguments.rounds)?;
     }
     if arguments.measures("contacts") {
         report += &ten_million::measure(&arguments.work, arguments.count)?;

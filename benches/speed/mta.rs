@@ -110,6 +110,8 @@ pub struct Answer {
     pub verdict: u8,
     /// The recipients deleted, as the milter wrote them.
     pub deleted: Vec<Vec<u8>>,
+    /// The recipients added with parameters, as the milter wrote them.
+    pub added: Vec<Vec<u8>>,
 }
 
 /// A milter connection.
@@ -243,6 +245,7 @@ impl Mta {
         loop {
             match self.reply()? {
                 (b'-', recipient) => answer.deleted.push(recipient.strip_suffix(b"\0").unwrap_or(recipient).to_vec()),
+                (b'2', strings) => answer.added.extend(strings.split(|&octet| octet == 0).next().map(<[u8]>::to_vec)),
                 (b'p', _) => {}
                 (verdict @ (b'c' | b'a' | b'd' | b't' | b'r' | b'y'), _) => {
                     answer.verdict = verdict;

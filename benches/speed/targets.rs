@@ -108,11 +108,7 @@ impl Target {
 
     /// Processor time used so far, its own and the system's for it.
     pub fn processor_time(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // Behind the name in brackets, which may hold anything: utime and stime are the 12th and 13th field.
-        let fields = stat.rsplit_once(')').context("no name in stat")?.1.split_whitespace().skip(11).take(2);
-        let ticks = fields.map(str::parse::<u64>).sum::<Result<u64, _>>().context("no number in stat")?;
-        Ok(Duration::from_millis(ticks * 10)) // USER_HZ is 100 on all that Debian runs on
+        processor_time_of(self.child.id())
     }
 
     /// Ends it without a chance to tidy up, as a power cut would.
@@ -121,6 +117,15 @@ impl Target {
         self.child.wait()?;
         Ok(())
     }
+}
+
+/// Processor time that a process has used so far.
+pub fn processor_time_of(process: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // Behind the name in brackets, which may hold anything: utime and stime are the 12th and 13th field.
+    let fields = stat.rsplit_once(')').context("no name in stat")?.1.split_whitespace().skip(11).take(2);
+    let ticks = fields.map(str::parse::<u64>).sum::<Result<u64, _>>().context("no number in stat")?;
+    Ok(Duration::from_millis(ticks * 10)) // USER_HZ is 100 on all that Debian runs on
 }
 
 impl Drop for Target {
