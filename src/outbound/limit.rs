@@ -39,6 +39,9 @@ pub struct Sends {
 
 type Table<T> = HashMap<Recipient, T, BuildHasherDefault<AsIs>>;
 
+/// A table by the hash of a recipient, which is not hashed again.
+pub type ByRecipient<T> = HashMap<u64, T, BuildHasherDefault<AsIs>>;
+
 /// Seconds since 1970 in ascending order; 0 where there is no send yet.
 #[derive(Default)]
 struct Shard {
@@ -58,7 +61,7 @@ impl Hash for Recipient {
 
 /// The recipients are hashes already.
 #[derive(Default)]
-struct AsIs(u64);
+pub struct AsIs(u64);
 
 impl Hasher for AsIs {
     fn finish(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! The verdict on every recipient of one outgoing message, taken as one batch at its end.
 
+use super::limit::ByRecipient;
 use super::placeholder::is_unrendered;
 use super::{DomainVerdict, Domains, Sends, Settings};
 use crate::classify::Category;
@@ -11,7 +12,6 @@ use crate::policy::{Contact, Limit, Scope, SkipReason, What};
 use crate::report::Campaign;
 use crate::store::{NewEvent, Send, Store, StoreError};
 use jiff::Timestamp;
-use std::collections::HashMap;
 
 /// A recipient that must not be mailed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct Screening {
     /// Contacts that stay, in order.
     pub stays: Vec<Stays>,
     /// What the message limits said of each contact, by its key; where nothing, this message is counted.
-    asked: HashMap<u64, Option<Limit>>,
+    asked: ByRecipient<Option<Limit>>,
 }
 
 /// What one recipient is judged by.
@@ -292,7 +292,7 @@ impl Screening {
         if !self.is_campaign || sends.longest_window_secs() == 0 {
             return;
         }
-        let mut asked = HashMap::with_capacity(self.stays.len());
+        let mut asked = ByRecipient::with_capacity_and_hasher(self.stays.len(), Default::default());
         self.skip_if(|stays| {
             let contact = Store::recipient_key(&stays.address);
             let reached = *asked.entry(contact).or_insert_with(|| match stays.limit {

@@ -32,6 +32,11 @@ const WAITING: usize = 65_536;
 /// ... and so many recipients.
 const WAITING_RECIPIENTS: usize = 1 << 20;
 
+/// So many messages go without delay: the more at once, the less each costs, since many share a page.
+pub const MANY: usize = 16_384;
+/// So do so many recipients, or there would be no room for more while they are written.
+const MANY_RECIPIENTS: usize = WAITING_RECIPIENTS / 3;
+
 /// The hash of a Message-ID.
 pub type MessageKey = [u8; 16];
 
@@ -308,9 +313,9 @@ impl PendingSends {
         self.gathering.len() + self.writing.len()
     }
 
-    /// How many messages gather.
-    pub fn gathering(&self) -> usize {
-        self.gathering.len()
+    /// Whether so much gathers that it is to be written without delay.
+    pub fn is_much(&self) -> bool {
+        self.gathering.len() >= MANY || self.gathering_recipients >= MANY_RECIPIENTS
     }
 
     /// Whether some are being written.

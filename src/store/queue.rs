@@ -18,8 +18,6 @@ const EVENTS: usize = 512;
 const RIDING: usize = 128;
 /// So many of them go at once, and then without delay.
 const MANY: usize = 512;
-/// So many messages in the ledger go without delay: the more at once, the less each costs.
-const MANY_SENDS: usize = 8_192;
 /// What nobody waits for is written after this long.
 const SOON: Duration = Duration::from_secs(1);
 /// At most so many events wait that somebody waits for.
@@ -122,9 +120,9 @@ impl Queue {
     /// [`StoreError::Busy`], [`StoreError::Stopped`].
     pub fn remember(&mut self, message: MessageKey, record: SendRecord) -> Result<bool, StoreError> {
         self.check_open()?;
-        let before = self.sends.gathering();
+        let was_much = self.sends.is_much();
         self.sends.add(message, record)?;
-        Ok(set_due(&mut self.sends_due) || before < MANY_SENDS && self.sends.gathering() >= MANY_SENDS)
+        Ok(set_due(&mut self.sends_due) || !was_much && self.sends.is_much())
     }
 
     /// What sends that are not on disk yet tell of a message and a recipient.
@@ -177,7 +175,7 @@ impl Queue {
         if self.sends.is_writing() {
             return self.soon_or_now(Some(now), true, now);
         }
-        self.soon_or_now(self.sends_due, self.sends.gathering() >= MANY_SENDS, now)
+        self.soon_or_now(self.sends_due, self.sends.is_much(), now)
     }
 
     fn soon_or_now(&self, due: Option<Instant>, many: bool, now: Instant) -> Option<Instant> {
@@ -299,6 +297,7 @@ fn weight(event: &NewEvent) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ledger;
     use super::*;
     use crate::policy::Scope;
     use jiff::Timestamp;
@@ -364,6 +363,25 @@ mod tests {
         queue.written(true);
         assert!(matches!(queue.next(now), Some(Work::End)));
     }
+
+    #[test]
+    fn sends_to_many_recipients_go_without_delay_and_leave_room_for_more() {
+        let send = || SendRecord {
+            at: Timestamp::UNIX_EPOCH,
+            campaign: None,
+            list: None,
+            recipients: (0..1000).collect(),
+            crowded: false,
+        };
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let told = (0..400_u128).filter(|number| queue.remember(number.to_be_bytes(), send()).unwrap());
+        assert_eq!(told.collect::<Vec<_>>(), [0, 349], "the writer is told of the first, and when they are many");
+        assert!(matches!(queue.next(now), Some(Work::Sends)));
+        queue.sends_to_write();
+        assert!((400..1000_u128).all(|number| queue.remember(number.to_be_bytes(), send()).is_ok()));
+    }
+
     #[test]
     fn sends_go_after_a_second_or_when_they_are_many_and_requests_go_between() {
         let send = || SendRecord {
@@ -377,7 +395,7 @@ mod tests {
         let now = Instant::now();
         let later = now + SOON * 2;
         assert!(queue.remember([0; 16], send()).unwrap(), "the writer is told of the first");
-        for number in 1..MANY_SENDS as u128 - 1 {
+        for number in 1..ledger::MANY as u128 - 1 {
             assert!(!queue.remember(number.to_be_bytes(), send()).unwrap());
         }
         assert!(queue.next(now).is_none());
@@ -385,7 +403,7 @@ mod tests {
         assert!(queue.remember([9; 16], send()).unwrap(), "the writer is told when they are many");
         assert!(matches!(queue.next(now), Some(Work::Sends)));
         let (sends, _) = queue.sends_to_write();
-        assert_eq!(sends.len(), MANY_SENDS);
+        assert_eq!(sends.len(), ledger::MANY);
         queue.sends_written(*sends.last_key_value().unwrap().0);
         assert!(queue.remember([8; 16], send()).unwrap(), "these gather anew");
         queue.record(vec![event()], Box::new(drop)).unwrap();
