@@ -265,7 +265,7 @@ impl Begun {
             self.sends.cover(&own, &self.store, now);
             self.sends.covered(LONGEST_READING).await;
         }
-        screening.count(limits, self.sends.sends(), shadow, now);
+        screening.count(&self.store, limits, self.sends.sends(), shadow, now);
         let conclusion = self.conclude(transaction, &screening, shadow, now);
         if conclusion.verdict == Verdict::Tempfail {
             screening.take_back(self.sends.sends(), now);

@@ -7,7 +7,6 @@ use backstop::admin::server::LastRelease;
 use backstop::ops::release::release;
 use backstop::policy::{Level, Policy, What};
 use backstop::service::InForce;
-use backstop::store::Store;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -43,7 +42,7 @@ async fn a_message_limit_that_is_reached_is_explained() {
     backstop.send("PUT", "/v1/contacts/joe@example.org/limit", &[], br#"{"messages": 1, "window": "1d"}"#).await.json();
     let explain = async || backstop.get("/v1/contacts/joe@example.org/explain").await.json();
     assert_eq!(explain().await["mailed"], true);
-    backstop.service.sends().note(Store::recipient_key(&address_of("joe@example.org")), Timestamp::now());
+    backstop.service.sends().note(backstop.store.recipient_key(&address_of("joe@example.org")), Timestamp::now());
     let answer = explain().await;
     assert_eq!((&answer["mailed"], &answer["obstacles"][0]["reason"]), (&json!(false), &json!("limit")));
     assert_eq!(answer["obstacles"][0]["limit"]["messages"], 1);

@@ -9,7 +9,7 @@ use super::stream;
 use super::wire::{CompactLine, EraseAnswer, ReasonRequest};
 use crate::ops::event::{self, LogEvent, Touched};
 use crate::policy::What;
-use crate::store::{NewEvent, Store};
+use crate::store::NewEvent;
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -40,7 +40,7 @@ pub(super) async fn erase(
     let what = What::Erase { kept, reason: reason.clone(), uid };
     let new = NewEvent { at: Timestamp::now(), address: None, queue_id: None, what, content_key: None };
     let erased = blocking(move || store.erase(&asked, new)).await?;
-    app.service.sends().forget(Store::recipient_key(&address));
+    app.service.sends().forget(app.service.store().recipient_key(&address));
     event::say(&LogEvent::Operator { action: "erase", on: Touched::Nameless, uid, reason: &reason });
     let (events, sends) = (erased.events, Some(erased.sends));
     Ok(json(&EraseAnswer { address, dry_run, hash_kept: kept, events, sends }))

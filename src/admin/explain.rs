@@ -97,7 +97,7 @@ fn with_limit(mut answer: ExplainAnswer, service: &Service) -> ExplainAnswer {
     let (now, in_force) = (Timestamp::now(), service.in_force());
     let contact = service.store().contact(&answer.address).ok().flatten().unwrap_or_default();
     let limits: Vec<Limit> = in_force.limits.iter().copied().chain(contact.limit(now)).collect();
-    let reached = service.sends().reached(Store::recipient_key(&answer.address), &limits, now);
+    let reached = service.sends().reached(service.store().recipient_key(&answer.address), &limits, now);
     if let (Some(limit), true) = (reached, answer.mailed) {
         answer.obstacles.push(Obstacle::limited(limit));
         answer.mailed = false;

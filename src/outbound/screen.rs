@@ -288,13 +288,13 @@ impl Screening {
     /// notes this one for the others (SPEC 7.3). With `shadow` it is noted for everybody: they get it.
     ///
     /// A contact that is named twice in a message gets it once.
-    pub fn count(&mut self, rules: &[Limit], sends: &Sends, shadow: bool, now: Timestamp) {
+    pub fn count(&mut self, store: &Store, rules: &[Limit], sends: &Sends, shadow: bool, now: Timestamp) {
         if !self.is_campaign || sends.longest_window_secs() == 0 {
             return;
         }
         let mut asked = ByRecipient::with_capacity_and_hasher(self.stays.len(), Default::default());
         self.skip_if(|stays| {
-            let contact = Store::recipient_key(&stays.address);
+            let contact = store.recipient_key(&stays.address);
             let reached = *asked.entry(contact).or_insert_with(|| match stays.limit {
                 None => sends.reached_or_note(contact, rules, now),
                 Some(own) => sends.reached_or_note(contact, &[rules, &[own]].concat(), now),
@@ -302,7 +302,7 @@ impl Screening {
             reached.map(|limit| (SkipReason::Limit, None, Some(limit)))
         });
         for contact in self.skips.iter().filter(|_| shadow).filter_map(|skip| skip.address.as_ref()) {
-            let contact = Store::recipient_key(contact);
+            let contact = store.recipient_key(contact);
             if asked.insert(contact, None) != Some(None) {
                 sends.note(contact, now);
             }

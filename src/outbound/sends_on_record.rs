@@ -136,8 +136,8 @@ mod tests {
         let path = directory.path().join("store");
         let settings = store::Settings { path, cache_bytes: 1 << 20, evidence_days: 400, ledger_days: 35 };
         let ann = Address::parse("ann@out.test").expect("an address");
-        let contact = Store::recipient_key(&ann);
         let store = Store::open(&settings).expect("a new store");
+        let contact = store.recipient_key(&ann);
         for (name, days_ago) in [("1", 0), ("2", 2), ("3", 5), ("4", 20)] {
             let (message_id, recipients) = (MessageId(name.to_owned()), vec![ann.clone()]);
             let sent_at = at(NOW - 60 - days_ago * i64::from(DAY));

@@ -11,7 +11,7 @@
 use super::batch::Prepared;
 use super::events::{self, StoredEvent};
 use super::keyed::AddressHash;
-use super::ledger::{self, Recipient, SendRecord};
+use super::ledger::{Recipient, SendRecord};
 use super::list_key::ListKey;
 use super::schema::{Engine, Meta};
 use super::writer::Writer;
@@ -54,7 +54,7 @@ impl Store {
     /// for again.
     pub fn erase(&self, address: &Address, erase: NewEvent) -> Result<Erased, StoreError> {
         let shared = &self.inner.shared;
-        let person = Arc::new(Person::new(address)?);
+        let person = Arc::new(Person::new(address, self.recipient_key(address))?);
         let begin = person.clone();
         let last = shared.run(move |writer| writer.begin_erasure(&begin, erase))?;
         let mut erased = Erased::default();
@@ -131,7 +131,7 @@ struct Person {
 }
 
 impl Person {
-    fn new(address: &Address) -> Result<Person, StoreError> {
+    fn new(address: &Address, recipient: Recipient) -> Result<Person, StoreError> {
         let text = address.as_str();
         let (unicode, _) = idna::domain_to_unicode(address.domain());
         let unicode = format!("{}@{unicode}", address.local_part());
@@ -145,7 +145,7 @@ impl Person {
         }
         let names = AhoCorasick::builder().ascii_case_insensitive(true).build(names);
         let names = names.map_err(|error| StoreError::Engine(error.to_string()))?;
-        Ok(Person { address: address.clone(), recipient: ledger::recipient_key(address), names })
+        Ok(Person { address: address.clone(), recipient, names })
     }
 
     /// Whether a text names the person, and not somebody whose address only ends or begins the same way.

@@ -1,7 +1,7 @@
 //! The send ledger: which message went to whom. Keys and encoding of tree `ledger`, and the sends that are
 //! not written yet.
 //!
-//! A message is known by 16 octets of the hash of its Message-ID, a recipient by 8 of its address. The day
+//! A message is known by 16 octets of the hash of its Message-ID, a recipient by 8 of the keyed hash of its address. The day
 //! leads the key, so that what is old lies together and is dropped as one range. The first [`INLINE`]
 //! recipients stand in the message's record; the others, of a message that many share, have a key of their
 //! own each, since a record that long would be written again with every send.
@@ -10,6 +10,7 @@
 //! [`CHUNK`] at a time. They are plain inserts: a transaction would keep everybody from reading.
 
 use super::fact::{Reader, put_text, put_time};
+use super::keyed::AddressKey;
 use super::{Send, SendMatch, StoreError};
 use crate::mail::{Address, ListId, MessageId};
 use crate::report::Campaign;
@@ -19,7 +20,7 @@ use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// So many recipients stand in the record of their message.
 pub const INLINE: usize = 256;
@@ -63,9 +64,9 @@ pub fn message_key(message_id: &MessageId) -> MessageKey {
     first(message_id.0.as_bytes())
 }
 
-/// The hash of a recipient's address.
-pub fn recipient_key(address: &Address) -> Recipient {
-    u64::from_be_bytes(first(address.as_str().as_bytes()))
+/// The keyed hash of a recipient's address.
+pub fn recipient_key(key: &AddressKey, address: &Address) -> Recipient {
+    key.hash(address.as_str()).short()
 }
 
 /// The first octets of a hash.
@@ -93,12 +94,12 @@ pub fn recipient_record_key(day: u32, message: MessageKey, recipient: Recipient)
 
 impl SendRecord {
     /// The record of one send.
-    pub fn of(send: &Send) -> SendRecord {
+    pub fn of(send: &Send, key: &AddressKey) -> SendRecord {
         SendRecord {
             at: send.at,
             campaign: send.campaign.clone(),
             list: send.list.clone(),
-            recipients: send.recipients.iter().map(recipient_key).collect(),
+            recipients: send.recipients.iter().map(|recipient| recipient_key(key, recipient)).collect(),
             crowded: false,
         }
     }

@@ -271,7 +271,9 @@ impl Store {
     /// As [`Store::record_soon`].
     pub fn remember_send(&self, mut send: Send) -> Result<(), StoreError> {
         send.recipients.retain(|recipient| !self.is_erased(recipient));
-        self.inner.shared.remember(ledger::message_key(&send.message_id), ledger::SendRecord::of(&send))
+        self.inner
+            .shared
+            .remember(ledger::message_key(&send.message_id), ledger::SendRecord::of(&send, self.address_key()))
     }
 
     /// What the ledger knows of this Message-ID, and of this recipient under it.
@@ -279,7 +281,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     pub fn find_send(&self, message_id: &MessageId, recipient: &Address) -> Result<Option<SendMatch>, StoreError> {
-        let (message, recipient) = (ledger::message_key(message_id), ledger::recipient_key(recipient));
+        let (message, recipient) = (ledger::message_key(message_id), self.recipient_key(recipient));
         // What leaves the queue is in the tree by then, so the queue comes first.
         let pending = self.inner.shared.pending_send(message, recipient);
         if pending.as_ref().is_some_and(|pending| pending.recipient) {
@@ -292,8 +294,12 @@ impl Store {
     }
 
     /// The key by which the ledger knows a recipient.
-    pub fn recipient_key(address: &Address) -> u64 {
-        ledger::recipient_key(address)
+    pub fn recipient_key(&self, address: &Address) -> u64 {
+        ledger::recipient_key(self.address_key(), address)
+    }
+
+    fn address_key(&self) -> &keyed::AddressKey {
+        self.inner.shared.on_record.key()
     }
 
     /// Tells of every send since a time that the ledger remembers, in no order: recipient and time. Blocks.

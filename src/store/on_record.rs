@@ -60,6 +60,11 @@ impl OnRecord {
         OnRecord { key, shards, ready: AtomicBool::new(false) }
     }
 
+    /// What addresses are hashed with.
+    pub fn key(&self) -> &AddressKey {
+        &self.key
+    }
+
     /// The fingerprint of an address.
     pub fn fingerprint(&self, address: &str) -> Fingerprint {
         Fingerprint(self.key.hash(address).short())

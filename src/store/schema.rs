@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The newest schema this program reads, and the one it writes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The longest value, in octets.
 pub const PIECE: usize = 4096;
@@ -190,6 +190,7 @@ impl Engine {
         };
         match number(&meta, Meta::Schema)? {
             Some(SCHEMA) => {}
+            Some(1) => upgrade(&meta, &db.open_tree("ledger")?, random_key().map_err(unwritable)?)?,
             Some(found) if found > SCHEMA => {
                 return Err(StoreError::NewerSchema { path: path.clone(), found, known: SCHEMA });
             }
@@ -377,6 +378,17 @@ pub fn open_db(path: &Path, cache_bytes: u64) -> Result<Db, StoreError> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Brings a store of schema 1 up to date. Its ledger knew recipients by hashes without a key and is let go of: what
+/// it would have vouched for is `unverified`, and message limits begin anew.
+fn upgrade(meta: &Tree, ledger: &Tree, key: [u8; 16]) -> Result<(), StoreError> {
+    ledger.clear()?;
+    let mut now = sled::Batch::default();
+    now.insert(Meta::AddressKey.key(), &key);
+    now.insert(Meta::Schema.key(), &SCHEMA.to_be_bytes());
+    meta.apply_batch(now)?;
+    Ok(())
 }
 
 fn random_key() -> io::Result<[u8; 16]> {

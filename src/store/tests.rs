@@ -171,3 +171,37 @@ fn who_waits_when_the_writer_dies_is_told() {
     drop(store);
     Store::open(&settings(directory.path())).unwrap().record_blocking(vec![suppress("joe@example.org")]).unwrap();
 }
+
+#[test]
+fn a_store_of_schema_1_is_brought_up_to_date_without_its_ledger() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&settings(directory.path())).unwrap();
+    store.record_blocking(vec![suppress("joe@example.org")]).unwrap();
+    store.close().unwrap();
+    drop(store);
+    let since = std::time::Instant::now();
+    let db = loop {
+        match sled::open(directory.path()) {
+            Ok(db) => break db,
+            Err(error) => assert!(since.elapsed() < Duration::from_secs(5), "{error}"),
+        }
+    };
+    let (meta, ledger) = (db.open_tree("meta").unwrap(), db.open_tree("ledger").unwrap());
+    meta.insert("schema", &1_u32.to_be_bytes()).unwrap();
+    meta.remove("address_key").unwrap();
+    let message_id = MessageId("1@example.org".to_owned());
+    ledger.insert(ledger::record_key(20_000, ledger::message_key(&message_id)), b"of an older kind").unwrap();
+    db.flush().unwrap();
+    drop((meta, ledger, db));
+    for _ in 0..2 {
+        let store = loop {
+            match Store::open(&settings(directory.path())) {
+                Ok(store) => break store,
+                Err(error) => assert!(since.elapsed() < Duration::from_secs(10), "{error}"),
+            }
+        };
+        assert!(store.may_be_suppressed(&address("joe@example.org")));
+        assert_eq!(store.find_send(&message_id, &address("joe@example.org")).unwrap(), None);
+        store.close().unwrap();
+    }
+}

@@ -243,7 +243,7 @@ fn of_several_reasons_the_first_in_order_is_given() {
     let ground = ground();
     let sends = Sends::new(&[limit(1, DAY)]);
     for contact in ["{{x}}@out.test", "a@out.test", "b@out.test", "c@out.test", "d@out.test", "e@out.test"] {
-        sends.note(Store::recipient_key(&address(contact)), at(0));
+        sends.note(ground.store.recipient_key(&address(contact)), at(0));
     }
     ground.bounce("{{x}}@out.test", BounceType::Hard);
     ground.bounce("a@out.test", BounceType::Hard);
@@ -254,7 +254,7 @@ fn of_several_reasons_the_first_in_order_is_given() {
         campaign(&["<{{x}}@out.test>", "<a@out.test>", "<b@out.test>", "<c@out.test>", "<d@out.test>", "<e@out.test>"]);
     transaction.headers.push(b"X-Backstop-Require", b"locale");
     let mut screening = ground.screen(&transaction);
-    screening.count(&[limit(1, DAY)], &sends, false, at(1));
+    screening.count(&ground.store, &[limit(1, DAY)], &sends, false, at(1));
     let want = ["invalid-address", "suppressed", "blocklist", "robinson", "missing-info", "limit"];
     assert_eq!(reasons(&screening, &transaction), want);
 }
@@ -269,7 +269,7 @@ fn a_contact_that_had_its_messages_is_skipped_and_the_strictest_limit_wins() {
     let mut told = Vec::new();
     for hours in [0, 1, 2, 25, 26, 7 * 24 + 1] {
         let mut screening = ground.screen(&transaction);
-        screening.count(&rules, &sends, false, at(hours * hour));
+        screening.count(&ground.store, &rules, &sends, false, at(hours * hour));
         told.push(screening.skips.first().and_then(|skip| skip.limit));
     }
     assert_eq!(told, [None, None, Some(rules[0]), None, Some(rules[1]), None]);
@@ -285,7 +285,7 @@ fn a_contacts_own_limit_is_one_more() {
     let transaction = campaign(&["<ann@out.test>", "<bob@out.test>"]);
     for (time, want) in [(0, ["stays", "stays"]), (1, ["limit", "stays"]), (2, ["limit", "limit"])] {
         let mut screening = ground.screen(&transaction);
-        screening.count(&rules, &sends, false, at(time));
+        screening.count(&ground.store, &rules, &sends, false, at(time));
         assert_eq!(reasons(&screening, &transaction), want);
     }
 }
@@ -298,10 +298,10 @@ fn transactional_mail_is_exempt_from_limits_and_does_not_count() {
     let transactional = message(&[("Subject", "Your password")], &["<ann@out.test>"]);
     for transaction in [&transactional, &campaign(&["<ann@out.test>"]), &transactional] {
         let mut screening = ground.screen(transaction);
-        screening.count(&rules, &sends, false, at(1));
+        screening.count(&ground.store, &rules, &sends, false, at(1));
         assert_eq!(reasons(&screening, transaction), ["stays"]);
     }
-    assert_eq!(sends.count(Store::recipient_key(&address("ann@out.test")), DAY, at(1)), 1);
+    assert_eq!(sends.count(ground.store.recipient_key(&address("ann@out.test")), DAY, at(1)), 1);
 }
 
 #[test]
@@ -312,8 +312,8 @@ fn what_is_skipped_for_another_reason_does_not_count() {
     let transaction = campaign(&["<gone@out.test>"]);
     for (shadow, want) in [(false, 0), (true, 1)] {
         let sends = Sends::new(&rules);
-        ground.screen(&transaction).count(&rules, &sends, shadow, at(1));
-        let count = sends.count(Store::recipient_key(&address("gone@out.test")), DAY, at(1));
+        ground.screen(&transaction).count(&ground.store, &rules, &sends, shadow, at(1));
+        let count = sends.count(ground.store.recipient_key(&address("gone@out.test")), DAY, at(1));
         assert_eq!(count, want, "shadow: {shadow}; there it goes out all the same");
     }
 }
@@ -326,11 +326,11 @@ fn in_shadow_mode_a_limit_is_told_and_every_message_counts() {
     let transaction = campaign(&["<ann@out.test>"]);
     for want in ["stays", "limit", "limit"] {
         let mut screening = ground.screen(&transaction);
-        screening.count(&rules, &sends, true, at(1));
+        screening.count(&ground.store, &rules, &sends, true, at(1));
         assert_eq!(reasons(&screening, &transaction), [want]);
     }
     // As many as the largest limit has are kept, and some.
-    assert_eq!(sends.count(Store::recipient_key(&address("ann@out.test")), DAY, at(1)), 3);
+    assert_eq!(sends.count(ground.store.recipient_key(&address("ann@out.test")), DAY, at(1)), 3);
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn a_contact_named_twice_in_a_message_gets_it_once() {
     let transaction = campaign(&["<ann@out.test>", "<Ann@Out.Test>"]);
     for want in [["stays", "stays"], ["limit", "limit"]] {
         let mut screening = ground.screen(&transaction);
-        screening.count(&rules, &sends, false, at(1));
+        screening.count(&ground.store, &rules, &sends, false, at(1));
         assert_eq!(reasons(&screening, &transaction), want);
     }
 }
@@ -353,9 +353,9 @@ fn a_message_that_must_come_again_is_not_counted() {
     let sends = Sends::new(&rules);
     let transaction = campaign(&["<ann@out.test>"]);
     let mut screening = ground.screen(&transaction);
-    screening.count(&rules, &sends, false, at(1));
+    screening.count(&ground.store, &rules, &sends, false, at(1));
     screening.take_back(&sends, at(1));
-    assert_eq!(sends.count(Store::recipient_key(&address("ann@out.test")), DAY, at(1)), 0);
+    assert_eq!(sends.count(ground.store.recipient_key(&address("ann@out.test")), DAY, at(1)), 0);
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn two_messages_at_once_cannot_both_take_the_last_place() {
         let pass = || {
             let mut screening = ground.screen(&transaction);
             together.wait();
-            screening.count(&rules, &sends, false, at(1));
+            screening.count(&ground.store, &rules, &sends, false, at(1));
             screening.stays.len()
         };
         let passed: usize = std::thread::scope(|scope| {
