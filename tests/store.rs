@@ -377,11 +377,11 @@ fn a_newer_schema_is_refused_by_name_and_left_as_it_is() {
         db.open_tree("meta").unwrap().insert("schema", &schema.to_be_bytes()).unwrap();
         db.flush().unwrap();
     };
-    set(2);
+    set(3);
     let error = Store::open(&settings(directory.path())).err().expect("refused");
-    assert!(matches!(error, StoreError::NewerSchema { found: 2, known: 1, .. }), "{error}");
-    assert!(error.to_string().contains("newer backstopd (schema 2, this one reads up to 1)"), "{error}");
-    set(1);
+    assert!(matches!(error, StoreError::NewerSchema { found: 3, known: 2, .. }), "{error}");
+    assert!(error.to_string().contains("newer backstopd (schema 3, this one reads up to 2)"), "{error}");
+    set(2);
     assert_eq!(open(directory.path()).figures().events, 1);
 }
 
