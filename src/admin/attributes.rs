@@ -7,8 +7,7 @@ use super::given::{Segment, erased, read_address};
 use super::routes::{App, must_write};
 use super::wire::{AttributesAnswer, ContactLimit, LimitAnswer};
 use crate::mail::Address;
-use crate::policy::contact::FactKind;
-use crate::policy::{Contact, EventId, Limit, What};
+use crate::policy::{EventId, Limit, What};
 use crate::store::NewEvent;
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -90,26 +89,4 @@ fn read_attributes(given: BTreeMap<String, Value>) -> Result<BTreeMap<String, St
         Ok((name, value))
     };
     given.into_iter().map(read).collect()
-}
-
-/// What is known of a contact.
-pub(super) fn of(contact: &Contact, now: Timestamp) -> BTreeMap<String, String> {
-    let known = last(contact, now, |what| match what {
-        FactKind::Attributes(attributes) => Some(attributes),
-        _ => None,
-    });
-    known.cloned().unwrap_or_default()
-}
-
-/// A contact's own limit.
-pub(super) fn limit_of(contact: &Contact, now: Timestamp) -> Option<Limit> {
-    last(contact, now, |what| match what {
-        FactKind::Limit(limit) => Some(*limit),
-        _ => None,
-    })
-    .flatten()
-}
-
-fn last<'a, T>(contact: &'a Contact, now: Timestamp, of: impl Fn(&'a FactKind) -> Option<T>) -> Option<T> {
-    contact.facts.iter().rev().filter(|fact| fact.at <= now).find_map(|fact| of(&fact.what))
 }

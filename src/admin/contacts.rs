@@ -2,7 +2,6 @@
 
 use super::access::Caller;
 use super::answer::{Parameters, Refusal, blocking, json, read_json};
-use super::attributes;
 use super::given::{self, Segment, never_heard_of, read_address, read_reason};
 use super::lists;
 use super::routes::{App, must_write};
@@ -51,8 +50,8 @@ pub(super) async fn show(State(app): State<Arc<App>>, address: Segment, request:
         soft_streak: state.soft_streak,
         lists,
         erased,
-        attributes: attributes::of(&contact, now),
-        limit: attributes::limit_of(&contact, now).map(Into::into),
+        attributes: contact.attributes(now).cloned().unwrap_or_default(),
+        limit: contact.limit(now).map(Into::into),
         responses,
     }))
 }

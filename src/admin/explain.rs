@@ -10,7 +10,7 @@ use super::wire::{ExplainAnswer, Ground, NotCountedAnswer, Obstacle, read_scope}
 use crate::mail::{Address, ListId};
 use crate::policy::contact::FactKind;
 use crate::policy::explain::explain;
-use crate::policy::{Contact, Event, EventId, Fact, Limit, Policy, Scope, SkipReason, State as Stands, What, fold};
+use crate::policy::{Contact, Event, EventId, Fact, Limit, Scope, SkipReason, State as Stands, What, fold};
 use crate::report::Campaign;
 use crate::service::Service;
 use crate::store::{Store, StoreError};
@@ -30,22 +30,20 @@ pub(super) async fn get(State(app): State<Arc<App>>, address: Segment, request: 
         Scope::System => Err("the id of a list is wanted".to_owned()),
     })?;
     let campaign = query.get("campaign").map(|name| Campaign(name.to_owned()));
-    let store = app.service.store().clone();
-    let in_force = app.service.in_force();
-    let asked = address.clone();
-    let answer = blocking(move || answer(&store, &in_force.policy, asked, list, campaign.as_ref())).await?;
-    let answer = answer.map(|answer| with_limit(answer, &app.service));
+    let (service, asked) = (app.service.clone(), address.clone());
+    let answer = blocking(move || answer(&service, asked, list, campaign.as_ref())).await?;
     answer.map(|answer| json(&answer)).ok_or_else(|| never_heard_of(&address))
 }
 
 /// None where nothing was ever heard of the contact.
 fn answer(
-    store: &Store,
-    policy: &Policy,
+    service: &Service,
     address: Address,
     list: Option<ListId>,
     campaign: Option<&Campaign>,
 ) -> Result<Option<ExplainAnswer>, StoreError> {
+    let (store, in_force) = (service.store(), service.in_force());
+    let policy = &in_force.policy;
     let contact = store.contact(&address)?;
     let events = store.events_of(&address, RESPONSES)?;
     let (listings, erased) = (listings(store, &address)?, store.is_erased(&address));
@@ -72,6 +70,12 @@ fn answer(
         obstacles.push(Obstacle::erased());
     }
     obstacles.extend(listings.into_iter().map(Obstacle::listed));
+    // A message limit that is reached keeps mail away, too, if nothing else does.
+    if obstacles.is_empty() {
+        let limits: Vec<Limit> = in_force.limits.iter().copied().chain(contact.limit(now)).collect();
+        let reached = service.sends().reached(store.recipient_key(&address), &limits, now);
+        obstacles.extend(reached.map(Obstacle::limited));
+    }
     let matters = |scope: &Scope| match scope {
         Scope::System => true,
         Scope::List(of) => list.as_ref() == Some(of),
@@ -90,19 +94,6 @@ fn answer(
         obstacles,
         list,
     }))
-}
-
-/// A message limit that is reached keeps mail away, too, if nothing else does.
-fn with_limit(mut answer: ExplainAnswer, service: &Service) -> ExplainAnswer {
-    let (now, in_force) = (Timestamp::now(), service.in_force());
-    let contact = service.store().contact(&answer.address).ok().flatten().unwrap_or_default();
-    let limits: Vec<Limit> = in_force.limits.iter().copied().chain(contact.limit(now)).collect();
-    let reached = service.sends().reached(service.store().recipient_key(&answer.address), &limits, now);
-    if let (Some(limit), true) = (reached, answer.mailed) {
-        answer.obstacles.push(Obstacle::limited(limit));
-        answer.mailed = false;
-    }
-    answer
 }
 
 /// What only the batch tells: where an import came from, and the words that stood there of this contact.

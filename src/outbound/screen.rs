@@ -6,7 +6,6 @@ use super::{DomainVerdict, Domains, Sends, Settings};
 use crate::classify::Category;
 use crate::mail::{Address, Headers, ListId, MessageId, ReversePath};
 use crate::milter::{ForwardPath, Transaction};
-use crate::policy::contact::FactKind;
 use crate::policy::event::OperatorList;
 use crate::policy::{Contact, Limit, Scope, SkipReason, What};
 use crate::report::Campaign;
@@ -213,10 +212,7 @@ impl Ground<'_> {
     /// Whether all that is required is known of the contact under one of its names.
     fn is_known<'a>(&self, names: impl Iterator<Item = &'a Address>) -> Result<bool, StoreError> {
         let is_whole = |contact: &Contact| {
-            let attributes = contact.facts.iter().rev().find_map(|fact| match &fact.what {
-                FactKind::Attributes(attributes) => Some(attributes),
-                _ => None,
-            });
+            let attributes = contact.attributes(self.now);
             let value = |name| attributes.and_then(|attributes| attributes.get(name));
             self.required.iter().all(|name| value(name).is_some_and(|value| !value.trim().is_empty()))
         };

@@ -6,7 +6,7 @@ use super::{Store, StoreError};
 use crate::classify::Category;
 use crate::mail::{Address, ListId};
 use crate::policy::contact::FactKind;
-use crate::policy::{Contact, Fact, Limit, Policy, Scope, fold};
+use crate::policy::{Fact, Limit, Policy, Scope, fold};
 use crate::report::Campaign;
 use jiff::{SignedDuration, Timestamp};
 
@@ -70,7 +70,7 @@ impl Store {
             _ => None,
         };
         let sent = if streak { record.contact.facts.iter().filter_map(sent).collect() } else { Vec::new() };
-        Ok(Screened { suppression, streak, sent, limit: own_limit(&record.contact) })
+        Ok(Screened { suppression, streak, sent, limit: record.contact.limit(now) })
     }
 }
 
@@ -79,7 +79,7 @@ pub fn summary(record: &Record, policy: &Policy, now: Timestamp) -> Summary {
     let contact = &record.contact;
     let later = now.checked_add(SignedDuration::from_hours(100 * 366 * 24)).unwrap_or(Timestamp::MAX);
     if record.passed_over
-        || own_limit(contact).is_some()
+        || contact.limit(now).is_some()
         || contact.facts.last().is_none_or(|newest| newest.at > now)
         || contact.facts.iter().any(|fact| matches!(fact.what, FactKind::Sent { .. }))
     {
@@ -95,12 +95,4 @@ pub fn summary(record: &Record, policy: &Policy, now: Timestamp) -> Summary {
         (Some(now), Some(later)) if now == later => Summary::Suppressed(now),
         _ => Summary::Ask,
     }
-}
-
-/// The contact's own message limit.
-fn own_limit(contact: &Contact) -> Option<Limit> {
-    contact.facts.iter().rev().find_map(|fact| match fact.what {
-        FactKind::Limit(limit) => Some(limit),
-        _ => None,
-    })?
 }
