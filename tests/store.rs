@@ -358,6 +358,28 @@ fn what_is_recorded_soon_is_there_within_seconds_and_announced() {
 }
 
 #[test]
+fn an_opening_that_was_cut_off_does_not_hinder_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    // The very first one: sled was writing its settings, and there is no log yet.
+    fs::write(directory.path().join("conf"), "segment_size: 524288\nuse_com").unwrap();
+    let mut recorded = BTreeSet::new();
+    for (round, left) in
+        ["", "half of a snapshot, which is longer than the note of its length and checksum"].iter().enumerate()
+    {
+        // sled goes by the last snapshot in order of name, and takes one that was never finished for finished.
+        for name in ["snap.0000000000000000.generating", "snap.7FFFFFFFFFFFFFFF.generating"] {
+            fs::write(directory.path().join(name), left).unwrap();
+        }
+        let store = open(directory.path());
+        let new = store.record_blocking(vec![bounce("joe@example.org", &round.to_string(), 0)]).unwrap();
+        recorded.extend(new.into_iter().map(id));
+        let on_disk = store.events_after(None, 10).unwrap().into_iter().map(|event| event.id).collect::<BTreeSet<_>>();
+        assert_eq!(on_disk, recorded);
+        store.close().unwrap();
+    }
+}
+
+#[test]
 fn a_second_opener_is_told_that_the_store_is_in_use() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());

@@ -360,11 +360,31 @@ fn lists_name(generation: u32) -> String {
     format!("lists.{generation}")
 }
 
+/// Removes what an opening left that was cut off. sled 0.34.7 takes a snapshot it was still writing for a whole one
+/// and then refuses to open, for ever; it needs none, the log tells it the same. Nor can it go on from half of
+/// its settings, which it writes before there is a log.
+fn clear_unfinished(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if name.starts_with(b"snap.") && name.ends_with(b".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    let conf = path.join("conf");
+    if conf.try_exists()? && !path.join("db").try_exists()? {
+        fs::remove_file(conf)?;
+    }
+    Ok(())
+}
+
 /// Opens sled in a directory.
 ///
 /// # Errors
-/// [`StoreError::Engine`].
+/// [`StoreError`].
 pub fn open_db(path: &Path, cache_bytes: u64) -> Result<Db, StoreError> {
+    clear_unfinished(path).map_err(|source| StoreError::Unwritable { path: path.to_owned(), source })?;
     let since = Instant::now();
     loop {
         // flush_every_ms also drives sled's garbage collection, so it stays on.
