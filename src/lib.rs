@@ -29,6 +29,7 @@
 //! | response | what came back, or was prevented, for one contact and campaign ([`policy::Response`]) |
 //! | bounce code | the enhanced status code that a response is filed under ([`classify::BounceCode`]) |
 //! | authority | how far a piece of evidence is to be believed ([`policy::Authority`]) |
+//! | token | what a message of ours takes along, and what comes back proves itself by ([`authority::Token`]) |
 //! | scope | where a suppression holds: the whole system or one list ([`policy::Scope`]) |
 //! | streak | soft bounces in a row, one for each campaign |
 //! | skip | a recipient removed from an outgoing message ([`policy::SkipReason`]) |

@@ -4,7 +4,7 @@
 //! asks. Trouble never travels further than here: outgoing mail then goes as `[outbound] on_error` says, a
 //! report is asked to come again, everything else passes.
 
-use crate::authority::Origin;
+use crate::authority::{Origin, Tokens, queue_name};
 use crate::classify::Rules;
 use crate::inbound::{self, Arrival, Ground, Ingested, Recognised};
 use crate::mail::{Address, ReversePath};
@@ -12,12 +12,13 @@ use crate::milter::server::Judge;
 use crate::milter::{Choose, Conclusion, Edit, ForwardPath, Interest, SmtpReply, Transaction, Verdict, Wanted};
 use crate::ops::event::{LogEvent, say};
 use crate::outbound::asking::Asking;
+use crate::outbound::sign::Signed;
 use crate::outbound::{
     self, Domains, Mode, OnError, OtherMail, Screening, SendsOnRecord, Skip, SkipAction, edits, screen,
 };
 use crate::policy::{Limit, Policy, SkipReason, fold};
 use crate::report::{Campaign, Dialects, Kind};
-use crate::store::{NewEvent, Store, StoreError};
+use crate::store::{NewEvent, Send, Store, StoreError};
 use jiff::Timestamp;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -37,8 +38,10 @@ pub struct InForce {
     pub domains: Option<Arc<Domains>>,
     /// `[return_path]`.
     pub inbound: inbound::Settings,
-    /// `[policy]` and `[authority]`.
+    /// `[policy]` and `[authority] accept_unverified`.
     pub policy: Policy,
+    /// The rest of `[authority]`: signs what goes out, proves what comes back.
+    pub tokens: Arc<Tokens>,
     /// How bounces that follow no standard are read.
     pub dialects: Arc<Dialects>,
     /// The rule set.
@@ -121,6 +124,8 @@ impl InForce {
             dialects: &self.dialects,
             rules: &self.rules,
             policy: &self.policy,
+            tokens: &self.tokens,
+            ledger: self.outbound.ledger,
         }
     }
 
@@ -198,7 +203,7 @@ impl Judge for Service {
         let in_force = self.in_force();
         Wanted {
             answer_recipients: in_force.outbound.action == SkipAction::Reject && in_force.mode == Mode::Enforce,
-            change_sender: false,
+            change_sender: in_force.mode == Mode::Enforce && in_force.tokens.signs(),
             change_headers: in_force.mode == Mode::Enforce,
             add_recipients: in_force.mode == Mode::Enforce && !in_force.inbound.return_path.is_empty(),
         }
@@ -215,7 +220,7 @@ impl Judge for Service {
 
     async fn conclude(&self, begun: Begun, interest: Interest, transaction: &Transaction) -> Conclusion {
         match interest {
-            Interest::Idle => begun.pass(transaction),
+            Interest::Idle => begun.pass(transaction, Timestamp::now()),
             Interest::Screening => begun.screen(transaction).await,
             Interest::Inspecting => begun.inspect(transaction).await,
         }
@@ -235,12 +240,15 @@ impl Judge for Service {
 }
 
 impl Begun {
-    /// Takes our own words off outgoing mail that is not screened (SPEC 7.2); the rest is left as it is.
-    fn pass(&self, transaction: &Transaction) -> Conclusion {
+    /// Takes our own words off outgoing mail that is not screened (SPEC 7.2); the rest is left as it is. The ledger
+    /// is told of it, so that a notification of our own Postfix about it can be told from one that looks like it.
+    fn pass(&self, transaction: &Transaction, now: Timestamp) -> Conclusion {
+        if !screen::is_outgoing(transaction, &self.in_force.outbound) {
+            return Conclusion::pass();
+        }
+        self.remember_other(transaction, now);
         let removals = edits::header_removals(transaction);
-        let is_changed = !removals.is_empty()
-            && self.in_force.mode == Mode::Enforce
-            && screen::is_outgoing(transaction, &self.in_force.outbound);
+        let is_changed = !removals.is_empty() && self.in_force.mode == Mode::Enforce;
         if is_changed { Conclusion { edits: removals, verdict: Verdict::Continue } } else { Conclusion::pass() }
     }
 
@@ -266,7 +274,12 @@ impl Begun {
             self.sends.covered(LONGEST_READING).await;
         }
         screening.count(&self.store, limits, self.sends.sends(), shadow, now);
-        let conclusion = self.conclude(transaction, &screening, shadow, now);
+        let InForce { tokens, inbound: inbound::Settings { return_path, .. }, .. } = &*self.in_force;
+        let signed = match *mode {
+            Mode::Enforce => outbound::sign(transaction, &screening, tokens, settings, return_path, now),
+            Mode::Shadow => None,
+        };
+        let conclusion = self.conclude(transaction, &screening, signed.as_ref(), now);
         if conclusion.verdict == Verdict::Tempfail {
             screening.take_back(self.sends.sends(), now);
         }
@@ -275,16 +288,48 @@ impl Begun {
             self.say_skip(skip, transaction, argument, screening.campaign.as_ref(), shadow);
         }
         self.write_soon(queue_id, screening.events(transaction, shadow, now));
-        if let Some(send) = screening.into_send(shadow, now)
-            && let Err(problem) = self.store.remember_send(send)
-        {
-            say(&LogEvent::Unrecorded { queue_id, problem: &problem.to_string() });
+        if settings.ledger {
+            screening.message_id.get_or_insert_with(|| queue_name(queue_id));
+        }
+        if let Some(send) = screening.into_send(shadow, now) {
+            let by_token = signed.map(|signed| Send { message_id: signed.ledger_name, ..send.clone() });
+            let remembered = self.store.remember_send(send);
+            let also = by_token.map_or(Ok(()), |send| self.store.remember_uncounted(send));
+            self.say_unrecorded(queue_id, remembered.and(also));
         }
         conclusion
     }
 
-    fn conclude(&self, transaction: &Transaction, screening: &Screening, shadow: bool, now: Timestamp) -> Conclusion {
-        if shadow {
+    /// Remembers outgoing mail that is not screened.
+    fn remember_other(&self, transaction: &Transaction, now: Timestamp) {
+        let recipients: Vec<Address> = transaction
+            .recipients
+            .iter()
+            .filter_map(|recipient| Address::parse_bytes(&recipient.argument).ok())
+            .collect();
+        if !self.in_force.outbound.ledger || recipients.is_empty() {
+            return;
+        }
+        let queue_id = transaction.queue_id();
+        let message_id = transaction.headers.message_id().unwrap_or_else(|| queue_name(queue_id));
+        let send = Send { message_id, at: now, campaign: None, list: None, recipients };
+        self.say_unrecorded(queue_id, self.store.remember_uncounted(send));
+    }
+
+    fn say_unrecorded(&self, queue_id: &str, remembered: Result<(), StoreError>) {
+        if let Err(problem) = remembered {
+            say(&LogEvent::Unrecorded { queue_id, problem: &problem.to_string() });
+        }
+    }
+
+    fn conclude(
+        &self,
+        transaction: &Transaction,
+        screening: &Screening,
+        signed: Option<&Signed>,
+        now: Timestamp,
+    ) -> Conclusion {
+        if self.in_force.mode == Mode::Shadow {
             return Conclusion::pass();
         }
         let queue_id = transaction.queue_id();
@@ -299,11 +344,12 @@ impl Begun {
             return Conclusion { edits: Vec::new(), verdict: Verdict::Discard };
         }
         let mut edits = deletions;
-        if self.is_told_of_success(transaction) {
+        if signed.is_some() || self.is_told_of_success(transaction) {
             let ask = |address: &Address| self.asking.ask(address.domain(), now);
             edits.extend(edits::readditions(transaction, screening, ask));
         }
         edits.extend(edits::header_removals(transaction));
+        edits.extend(signed.into_iter().flat_map(|signed| signed.edits.iter().cloned()));
         Conclusion { edits, verdict: Verdict::Continue }
     }
 
@@ -350,7 +396,13 @@ impl Begun {
         let own = is_own_notification(transaction);
         let origin = if own { Origin::NonSmtp(transaction.macros.get("j")) } else { Origin::Elsewhere };
         let raw = transaction.to_message();
-        let arrival = Arrival { raw: &raw, at: Timestamp::now(), queue_id, origin };
+        let came_to: Vec<&str> = transaction
+            .recipients
+            .iter()
+            .filter(|recipient| self.in_force.is_return_path(recipient))
+            .filter_map(|recipient| std::str::from_utf8(&recipient.argument).ok())
+            .collect();
+        let arrival = Arrival { raw: &raw, at: Timestamp::now(), queue_id, origin, came_to: &came_to };
         let ingested = match inbound::ingest(arrival, self.in_force.ground(), &self.store).await {
             Ok(ingested) => ingested,
             Err(problem) => {
@@ -390,10 +442,8 @@ impl Begun {
     }
 
     fn write_soon(&self, queue_id: &str, events: Vec<NewEvent>) {
-        if !events.is_empty()
-            && let Err(problem) = self.store.record_soon(events)
-        {
-            say(&LogEvent::Unrecorded { queue_id, problem: &problem.to_string() });
+        if !events.is_empty() {
+            self.say_unrecorded(queue_id, self.store.record_soon(events));
         }
     }
 }

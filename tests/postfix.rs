@@ -20,6 +20,8 @@ mod evidence;
 mod going_out;
 #[path = "postfix/left_alone.rs"]
 mod left_alone;
+#[path = "postfix/signed.rs"]
+mod signed;
 #[path = "postfix/skipped.rs"]
 mod skipped;
 #[path = "postfix/trouble.rs"]

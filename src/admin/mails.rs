@@ -45,7 +45,7 @@ pub(super) async fn ingest(
     let now = Timestamp::now();
     let at = Parameters::read(&request, &["at"])?.parse("at", |text| read_past(text, now))?;
     let (_place, mail) = read_mail(&app, request).await?;
-    let arrival = Arrival { raw: &mail, at: at.unwrap_or(now), queue_id: "-", origin: Origin::Elsewhere };
+    let arrival = Arrival { raw: &mail, at: at.unwrap_or(now), queue_id: "-", origin: Origin::Elsewhere, came_to: &[] };
     let ingested = app.service.ingest(arrival).await?;
     Ok(json(&IngestAnswer { kind: ingested.kind, recorded: ingested.recorded, known: ingested.known }))
 }

@@ -1,13 +1,47 @@
 //! How far a report may be believed (SPEC 5).
 //!
 //! In: a report, one of its recipients, and how the report reached us. Out: its [`Authority`], the reason in
-//! words for `show` and the event, and what the send ledger knows. Today `local` and `matched`; what nothing
-//! vouches for is `unverified`.
+//! words for `show` and the event, and what the send ledger knows. Asked in this order: a token of ours (`signed`),
+//! our own Postfix (`local`), the send ledger (`matched`); what nothing vouches for is `unverified`.
+//!
+//! A token that proves nothing (expired, altered, another recipient's) takes nothing away from what else vouches: who
+//! wants to forge would leave it out.
+//!
+//! # Who can still imitate whom
+//!
+//! - A *recipient* of a message holds its token, and knows its Message-ID. With a token bound to him he can say what he
+//!   likes of himself, and of nobody else. Where a message had many recipients in one envelope, each of them can speak
+//!   for each other one that he knows of: to close this, send to one at a time.
+//! - Whoever reads a message on its way (a forwarder, a list archive) is in its recipient's place, until the token
+//!   expires.
+//! - A *user of this host* who may run sendmail(1) can make a message that looks like one of bounce(8) to a milter: what
+//!   comes to us differs in nothing. He must name a message that we let out, by Message-ID (or, where it has none, by
+//!   queue id), and one of its recipients. A user who sends the message himself first knows both, so that he can
+//!   switch off a contact whom he has mailed; Postfix's log then has both messages with his user id. To close this, give
+//!   sendmail(1) to programs that may (Postfix's `authorized_submit_users`).
+//! - A *stranger* whose report is handed on by sendmail(1) with the null reverse path, by a mail filter of a user for
+//!   instance, is in that user's place, but for the log.
+//! - A *stranger* who makes our Postfix bounce mail of his own, sent through it to somebody else, gets a notification
+//!   that is genuine and `unverified`: that message was not let out as ours, so it is not in the ledger.
+//! - In the first week of the ledger, notifications about messages that seem older than it are believed without it.
 
-use crate::mail::Address;
+pub mod keys;
+pub mod token;
+pub mod tokens;
+
+pub use keys::KeyRing;
+pub use token::{Bound, Token, TokenError};
+pub use tokens::{SenderDomain, Settings, Tokens, ledger_name};
+
+use crate::mail::{Address, MessageId};
 use crate::policy::Authority;
 use crate::report::Report;
 use crate::store::{SendMatch, Store, StoreError};
+use jiff::{SignedDuration, Timestamp};
+
+/// How long a message may be on its way when the ledger begins: Postfix gives up after `maximal_queue_lifetime`, 5 days
+/// unless told otherwise, and writes the notification then.
+const ON_THE_WAY: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// How a report reached us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,19 +64,84 @@ pub struct Standing {
     pub send: Option<SendMatch>,
 }
 
+/// What reports are weighed by.
+#[derive(Clone, Copy, Debug)]
+pub struct Scales<'a> {
+    /// How the report reached us.
+    pub origin: Origin<'a>,
+    /// The tokens it carries ([`Tokens::carried`]).
+    pub carried: &'a [Result<Token, TokenError>],
+    /// What proves them.
+    pub tokens: &'a Tokens,
+    /// Whether the ledger is kept.
+    pub ledger: bool,
+    /// When it came.
+    pub now: Timestamp,
+}
+
 /// Weighs what `report` says of `recipient`.
 ///
 /// # Errors
 /// [`StoreError`] when the ledger cannot be asked; then nothing is known, and the report must come again.
-pub fn weigh(report: &Report, recipient: &Address, origin: Origin<'_>, store: &Store) -> Result<Standing, StoreError> {
+pub fn weigh(report: &Report, recipient: &Address, scales: Scales<'_>, store: &Store) -> Result<Standing, StoreError> {
+    let mut standing = by_origin(report, recipient, scales, store)?;
+    let mut problem = None;
+    for carried in scales.carried {
+        match carried {
+            Ok(token) => {
+                let of_token = store.find_send(&ledger_name(token), recipient)?;
+                let in_ledger = of_token.as_ref().map(|send| send.recipient);
+                standing.send = standing.send.filter(|send| send.recipient).or(of_token.filter(|send| send.recipient));
+                let about = match (token.bound, in_ledger) {
+                    (Bound::Recipient, _) if scales.tokens.names(token, recipient) => "to this recipient alone",
+                    (Bound::Message, Some(true)) => "to this recipient among others",
+                    (Bound::Recipient, _) | (Bound::Message, Some(false)) => {
+                        problem = Some("the token is of a message to somebody else".to_owned());
+                        continue;
+                    }
+                    (Bound::Message, None) => {
+                        problem = Some("the token's message is not in the send ledger".to_owned());
+                        continue;
+                    }
+                };
+                let because = format!("carries our token of {}, of a message {about}", token.date());
+                return Ok(Standing { authority: Authority::Signed, because, send: standing.send });
+            }
+            Err(error) => problem = Some(error.to_string()),
+        }
+    }
+    if let Some(problem) = problem {
+        standing.because = format!("{}; {problem}", standing.because);
+    }
+    Ok(standing)
+}
+
+/// What a report is worth by who wrote it and which message it returns.
+fn by_origin(report: &Report, recipient: &Address, scales: Scales<'_>, store: &Store) -> Result<Standing, StoreError> {
     let message_id = report.returned.as_ref().and_then(|returned| returned.message_id.as_ref());
     let send = match message_id {
         Some(message_id) => store.find_send(message_id, recipient)?,
         None => None,
     };
-    let (authority, because) = match (origin, &send) {
+    let (authority, because) = match (scales.origin, &send) {
         (Origin::NonSmtp(hostname), _) if is_of_postfix(report, hostname) => {
-            (Authority::Local, "written by our own Postfix".to_owned())
+            let is_known = match (&send, message_id, &report.postfix_queue_id) {
+                (Some(known), _, _) => known.recipient,
+                (None, None, Some(queue_id)) => {
+                    store.find_send(&queue_name(queue_id), recipient)?.is_some_and(|known| known.recipient)
+                }
+                (None, _, _) => false,
+            };
+            if is_known {
+                (Authority::Local, "written by our own Postfix, about a message that it sent for us".to_owned())
+            } else if !scales.ledger {
+                (Authority::Local, "written by our own Postfix, as it seems; there is no ledger to ask".to_owned())
+            } else if is_older_than_ledger(report, scales.now, store) {
+                (Authority::Local, "written by our own Postfix, about a message older than the send ledger".to_owned())
+            } else {
+                let because = "looks like our own Postfix's, but about no message that we sent to this recipient";
+                (Authority::Unverified, because.to_owned())
+            }
         }
         (_, Some(known)) if known.recipient => {
             (Authority::Matched, "answers a message that we sent to this recipient".to_owned())
@@ -54,6 +153,18 @@ pub fn weigh(report: &Report, recipient: &Address, origin: Origin<'_>, store: &S
         (_, None) => (Authority::Unverified, "the returned Message-ID is not in the send ledger".to_owned()),
     };
     Ok(Standing { authority, because, send })
+}
+
+/// The name under which the ledger knows a message without a Message-ID. No Message-ID begins with a blank.
+pub fn queue_name(queue_id: &str) -> MessageId {
+    MessageId(format!(" queue:{queue_id}"))
+}
+
+/// Whether a message may have been on its way before the ledger began. Only for so long can there be such: the date is
+/// one that anybody can write.
+fn is_older_than_ledger(report: &Report, now: Timestamp, store: &Store) -> bool {
+    let Some(since) = store.ledger_since() else { return true };
+    now.duration_since(since) < ON_THE_WAY && report.arrival_date.is_some_and(|date| date < since)
 }
 
 /// Whether a notification from the non-SMTP path bears the marks of the Postfix that handed it to us: the

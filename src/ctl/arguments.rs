@@ -174,6 +174,18 @@ pub enum Command {
     },
     /// What a campaign did: bounces, complaints, skips
     Report(ReportArguments),
+    /// The keys that sign return paths; without the daemon
+    Keys {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// The token of a signed return path; without the daemon
+    Token {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
     /// The table of bounce codes
     Codes,
     /// The rules that judge replies
@@ -181,6 +193,55 @@ pub enum Command {
         /// What to do with them.
         #[command(subcommand)]
         command: RulesCommand,
+    },
+}
+
+/// Where the keys are if nothing else is said.
+const KEYS: &str = "/etc/backstop/keys";
+
+/// What to do with the keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Every key, the newest last: which signs, which proves, which is retired
+    List {
+        /// Where the keys are
+        #[arg(long, value_name = "DIR", default_value = KEYS)]
+        directory: PathBuf,
+    },
+    /// Make a key; it signs from the daemon's next reload on, and all others go on proving
+    New {
+        /// Where the keys are
+        #[arg(long, value_name = "DIR", default_value = KEYS)]
+        directory: PathBuf,
+    },
+    /// Make a key, and retire those that were replaced so long ago that all their tokens are too old
+    Rotate {
+        /// Where the keys are
+        #[arg(long, value_name = "DIR", default_value = KEYS)]
+        directory: PathBuf,
+        /// Days after which a token is too old, as authority.max_age_days
+        #[arg(long, value_name = "N", default_value = "35")]
+        max_age_days: u16,
+        /// Retire every other key now: one has become known to somebody
+        #[arg(long)]
+        at_once: bool,
+    },
+}
+
+/// What to do with a token.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// What a token says, and whether it is ours
+    Decode {
+        /// The token, or the address it stands in
+        #[arg(value_name = "TOKEN")]
+        token: String,
+        /// Where the keys are
+        #[arg(long, value_name = "DIR", default_value = KEYS)]
+        directory: PathBuf,
+        /// Say whether it is bound to this recipient
+        #[arg(long, value_name = "ADDR")]
+        recipient: Option<String>,
     },
 }
 

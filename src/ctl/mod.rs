@@ -2,7 +2,7 @@
 //!
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
 //! `show`, `explain`, `list`, `change`, `undo`, `entries`, `activity`, `bulk`, `ingest`, `events` and `policy` ask it;
-//! `offline` needs no daemon; `table` aligns columns and keeps
+//! `offline` and `keys` need no daemon; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
 
 mod activity;
@@ -15,6 +15,7 @@ mod events;
 mod exit;
 mod explain;
 mod ingest;
+mod keys;
 mod list;
 mod mailbox;
 mod offline;
@@ -27,7 +28,9 @@ mod table;
 mod undo;
 mod when;
 
-pub use arguments::{Arguments, Command, DbCommand, EntriesCommand, PolicyCommand, RulesCommand};
+pub use arguments::{
+    Arguments, Command, DbCommand, EntriesCommand, KeysCommand, PolicyCommand, RulesCommand, TokenCommand,
+};
 pub use exit::{Exit, Failure};
 
 use clap::Parser;
@@ -90,6 +93,8 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Rebuild => events::rebuild(&client()?, out),
         Command::Policy { command: PolicyCommand::Show } => policy::show(&client()?, out),
         Command::Report(asked) => report::report(&client()?, &asked, out),
+        Command::Keys { command } => keys::keys(&command, out),
+        Command::Token { command } => keys::token(&command, out),
         Command::Codes => offline::codes(out),
         Command::Rules { command: RulesCommand::Test { file } } => offline::rules_test(&file, out),
         Command::Rules { command: RulesCommand::List { rules } } => offline::rules_list(rules.as_deref(), out),

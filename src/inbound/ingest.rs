@@ -1,7 +1,7 @@
 //! Takes one message that came back through all steps.
 
 use super::respond::{content_keys, response};
-use crate::authority::{Origin, weigh};
+use crate::authority::{Origin, Scales, Tokens, weigh};
 use crate::classify::Rules;
 use crate::mail::{Address, Limits, Message};
 use crate::ops::event::{LogEvent, say};
@@ -24,6 +24,8 @@ pub struct Arrival<'a> {
     pub queue_id: &'a str,
     /// How it reached us.
     pub origin: Origin<'a>,
+    /// The addresses it was sent to, as received.
+    pub came_to: &'a [&'a str],
 }
 
 /// What a report is read and judged by.
@@ -39,6 +41,10 @@ pub struct Ground<'a> {
     pub rules: &'a Rules,
     /// The policy.
     pub policy: &'a Policy,
+    /// What proves a token.
+    pub tokens: &'a Tokens,
+    /// Whether the ledger is kept.
+    pub ledger: bool,
 }
 
 /// What became of it.
@@ -122,10 +128,13 @@ fn responses(
     store: &Store,
 ) -> Result<(Kind, Vec<NewEvent>), StoreError> {
     let keys = content_keys(report, arrival.raw);
+    let Arrival { origin, at: now, .. } = arrival;
+    let carried = ground.tokens.carried(report, arrival.came_to, now);
+    let scales = Scales { origin, carried: &carried, tokens: ground.tokens, ledger: ground.ledger, now };
     let mut events = Vec::with_capacity(report.recipients.len());
     for (recipient, key) in report.recipients.iter().zip(keys) {
         let Some(address) = &recipient.address else { continue };
-        let standing = weigh(report, address, arrival.origin, store)?;
+        let standing = weigh(report, address, scales, store)?;
         events.push(NewEvent {
             at: arrival.at,
             address: Some(address.clone()),

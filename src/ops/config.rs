@@ -2,15 +2,15 @@
 //! not exist, or a value that cannot be used, is an error: nothing is passed over in silence.
 
 use super::keys::{Keys, word};
-use super::{policy_section, sections};
+use super::{authority_section, policy_section, sections};
 use crate::milter::ListenAddress;
 use crate::outbound::Mode;
-use crate::{admin, inbound, milter, outbound, policy, store};
+use crate::{admin, authority, inbound, milter, outbound, policy, store};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every key, in the order of `config/backstop.toml`.
-pub const KEYS: [&str; 82] = [
+pub const KEYS: [&str; 87] = [
     "mode",
     "milter.listen",
     "milter.connections",
@@ -52,6 +52,11 @@ pub const KEYS: [&str; 82] = [
     "dns.timeout_secs",
     "authority.accept_unverified",
     "authority.sign",
+    "authority.keys",
+    "authority.max_age_days",
+    "authority.prefix",
+    "authority.domain",
+    "authority.domains",
     "policy.profile",
     "policy.settle_days",
     "policy.rejected.hard_responses",
@@ -125,6 +130,8 @@ pub struct Config {
     pub dns: outbound::DomainSettings,
     /// `[policy]`, `[authority] accept_unverified`.
     pub policy: policy::Policy,
+    /// `[authority]`, but for `accept_unverified`.
+    pub authority: authority::Settings,
     /// `[log] addresses`.
     pub log_addresses: LogAddresses,
     /// `[log] hash_key_file`: what the hashes in the log are keyed with; none for a key of this run only.
@@ -177,6 +184,7 @@ impl Default for Config {
             outbound: outbound::Settings::default(),
             dns: outbound::DomainSettings::default(),
             policy: policy::Policy::default(),
+            authority: authority::Settings::default(),
             log_addresses: LogAddresses::Plain,
             log_hash_key_file: None,
             rules_directory: "/etc/backstop/rules.d".into(),
@@ -209,7 +217,7 @@ impl Config {
         let keys = Keys::read(file, text, &KEYS)?;
         sections::refuse_what_is_not_served(&keys)?;
         let default = Config::default();
-        let config = Config {
+        let mut config = Config {
             mode: keys.get("mode", default.mode, word(&[("enforce", Mode::Enforce), ("shadow", Mode::Shadow)]))?,
             milter: sections::read_milter(&keys, default.milter)?,
             admin: sections::read_admin(&keys, default.admin)?,
@@ -218,6 +226,7 @@ impl Config {
             outbound: sections::read_outbound(&keys, default.outbound)?,
             dns: sections::read_dns(&keys, default.dns)?,
             policy: policy_section::read_policy(&keys, default.policy)?,
+            authority: authority_section::read_authority(&keys, default.authority)?,
             log_addresses: keys.get(
                 "log.addresses",
                 default.log_addresses,
@@ -229,6 +238,7 @@ impl Config {
             limits: sections::read_limits(&keys)?,
         };
         sections::check_limits(&keys, &config)?;
+        authority_section::complete(&keys, &mut config)?;
         Ok(config)
     }
 

@@ -10,11 +10,13 @@ use super::release::{LastRun, release_hourly};
 use super::rule_files;
 use super::signals::{Asked, Signals};
 use crate::admin::server::{ConfigState, LastRelease};
+use crate::authority::keys::KeysError;
+use crate::authority::{KeyRing, Tokens};
 use crate::classify::{RuleError, Rules};
 use crate::outbound::Domains;
 use crate::service::{InForce, Service};
 use crate::store::{Store, StoreError};
-use crate::{admin, milter};
+use crate::{admin, authority, milter};
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::path::{Path, PathBuf};
@@ -49,6 +51,9 @@ pub enum Failure {
         /// Why.
         source: std::io::Error,
     },
+    /// The keys of tokens cannot be used.
+    #[error("[authority] keys: {0}")]
+    Keys(#[from] KeysError),
     /// The store cannot be opened, rebuilt or closed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -64,13 +69,13 @@ impl Failure {
     /// The exit code (sysexits.h).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Config(_) | Failure::Rules(_) | Failure::Dns(_) | Failure::HashKey { .. } => 78, // EX_CONFIG
-            Failure::Store(StoreError::InUse { .. } | StoreError::Busy) => 75,                        // EX_TEMPFAIL
-            Failure::Store(StoreError::NewerSchema { .. }) => 65,                                     // EX_DATAERR
-            Failure::Store(StoreError::Unwritable { .. }) => 73,                                      // EX_CANTCREAT
+            Failure::Config(_) | Failure::Rules(_) | Failure::Dns(_) | Failure::Keys(_) | Failure::HashKey { .. } => 78, // EX_CONFIG
+            Failure::Store(StoreError::InUse { .. } | StoreError::Busy) => 75, // EX_TEMPFAIL
+            Failure::Store(StoreError::NewerSchema { .. }) => 65,              // EX_DATAERR
+            Failure::Store(StoreError::Unwritable { .. }) => 73,               // EX_CANTCREAT
             Failure::Store(StoreError::Engine(_) | StoreError::Damaged { .. } | StoreError::Stopped) => 74, // EX_IOERR
-            Failure::Listen(_) => 69,                                                                 // EX_UNAVAILABLE
-            Failure::System(_) => 71,                                                                 // EX_OSERR
+            Failure::Listen(_) => 69,                                          // EX_UNAVAILABLE
+            Failure::System(_) => 71,                                          // EX_OSERR
         }
     }
 }
@@ -79,7 +84,7 @@ impl Failure {
 ///
 /// # Errors
 /// [`Failure::Rules`] for the first rule file that cannot be used, [`Failure::Dns`] where domains are to be checked
-/// and nobody can be asked.
+/// and nobody can be asked, [`Failure::Keys`] for keys that cannot be used, or none where mail is to be signed.
 pub fn in_force(config: &Config) -> Result<InForce, Failure> {
     let domains = config.outbound.check_domains.then(|| Domains::new(&config.dns));
     Ok(InForce {
@@ -89,9 +94,19 @@ pub fn in_force(config: &Config) -> Result<InForce, Failure> {
         domains: domains.transpose().map_err(Failure::Dns)?.map(Arc::new),
         inbound: config.return_path.clone(),
         policy: config.policy.clone(),
+        tokens: Arc::new(tokens(&config.authority)?),
         dialects: Arc::new(rule_files::dialects(&config.dialects_directory)?),
         rules: Arc::new(Rules::with_overlay(&config.rules_directory)?),
     })
+}
+
+/// The tokens, with the keys of their directory. Where nothing is signed any more, old tokens still come back.
+fn tokens(settings: &authority::Settings) -> Result<Tokens, KeysError> {
+    let ring = KeyRing::read(&settings.keys)?;
+    if settings.sign && ring.signing().is_none() {
+        return Err(KeysError::NoKey { directory: settings.keys.clone() });
+    }
+    Ok(Tokens::new(settings.clone(), ring))
 }
 
 /// The key that addresses in the log are hashed with, if they are.

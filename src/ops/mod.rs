@@ -1,6 +1,7 @@
 //! The daemon and the machine: configuration, log lines and counters, signals, and the daemon's life from its
 //! start to its end.
 
+mod authority_section;
 pub mod config;
 pub mod daemon;
 pub mod event;

@@ -23,10 +23,6 @@ const LATER: &str = "not available in this version";
 
 /// Keys whose place is settled, but that nothing serves yet: only the value that asks for nothing is taken.
 pub fn refuse_what_is_not_served(keys: &Keys<'_>) -> Result<(), ConfigError> {
-    keys.get("authority.sign", false, |value| match boolean(value)? {
-        false => Ok(false),
-        true => Err(format!("signing is {LATER}; set it to false")),
-    })?;
     keys.get("return_path.unrecognised", (), |value| match string(value)?.as_str() {
         "deliver" => Ok(()),
         _ => Err(format!("anything but delivering is {LATER}; set it to \"deliver\"")),
@@ -231,7 +227,7 @@ fn group(value: &DeValue<'_>) -> Result<String, String> {
 }
 
 /// A domain in the form contacts have it.
-fn domain(name: &str) -> Result<String, String> {
+pub fn domain(name: &str) -> Result<String, String> {
     let name = name.strip_suffix('.').unwrap_or(name);
     match Address::parse(&format!("postmaster@{name}")) {
         Ok(address) if !name.contains('@') => Ok(address.domain().to_owned()),

@@ -10,11 +10,13 @@ pub mod limit;
 pub mod placeholder;
 pub mod screen;
 pub mod sends_on_record;
+pub mod sign;
 
 pub use domains::{DomainSettings, DomainVerdict, Domains};
 pub use limit::Sends;
 pub use screen::{Screening, Skip, Stays, screen};
 pub use sends_on_record::SendsOnRecord;
+pub use sign::sign;
 
 use crate::report::CampaignHeaders;
 use ipnet::IpNet;

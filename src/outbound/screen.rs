@@ -61,7 +61,7 @@ pub struct Screening {
     /// Contacts that stay, in order.
     pub stays: Vec<Stays>,
     /// What the message limits said of each contact, by its key; where nothing, this message is counted.
-    asked: ByRecipient<Option<Limit>>,
+    pub(super) asked: ByRecipient<Option<Limit>>,
 }
 
 /// What one recipient is judged by.

@@ -21,6 +21,9 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
 const VERSION: u8 = 3;
+/// Flags of a record.
+const CROWDED: u8 = 1;
+const NOT_COUNTED: u8 = 2;
 
 /// So many recipients stand in the record of their message.
 pub const INLINE: usize = 256;
@@ -57,6 +60,8 @@ pub struct SendRecord {
     pub recipients: Vec<Recipient>,
     /// Whether more recipients have keys of their own.
     pub crowded: bool,
+    /// Whether it is counted as a send; else it is another name of one that is, or no campaign's.
+    pub counted: bool,
 }
 
 /// The hash of a Message-ID.
@@ -101,6 +106,7 @@ impl SendRecord {
             list: send.list.clone(),
             recipients: send.recipients.iter().map(|recipient| recipient_key(key, recipient)).collect(),
             crowded: false,
+            counted: true,
         }
     }
 
@@ -111,6 +117,7 @@ impl SendRecord {
         self.list = self.list.take().or(other.list);
         self.recipients.extend(other.recipients);
         self.crowded |= other.crowded;
+        self.counted |= other.counted;
     }
 
     /// Takes a recipient out. How many times it was there.
@@ -132,7 +139,7 @@ impl SendRecord {
     /// Its octets.
     pub fn encode(&self) -> Vec<u8> {
         let mut record = Vec::with_capacity(128 + 8 * self.recipients.len());
-        record.extend([VERSION, u8::from(self.crowded)]);
+        record.extend([VERSION, u8::from(self.crowded) * CROWDED | u8::from(!self.counted) * NOT_COUNTED]);
         put_time(&mut record, self.at);
         put_text(&mut record, self.campaign.as_ref().map(|campaign| campaign.0.as_str()));
         put_text(&mut record, self.list.as_ref().map(|list| list.0.as_str()));
@@ -147,11 +154,12 @@ impl SendRecord {
     pub fn decode(record: &[u8]) -> Result<SendRecord, &'static str> {
         let mut reader = Reader(record);
         let read = |reader: &mut Reader<'_>| -> Option<SendRecord> {
-            let [VERSION, crowded] = reader.octets()? else { return None };
+            let [VERSION, flags] = reader.octets()? else { return None };
             let (at, campaign, list) = (reader.time()?, reader.text()?.map(Campaign), reader.text()?.map(ListId));
             let (recipients, rest) = reader.0.as_chunks();
             let recipients = recipients.iter().map(|recipient| u64::from_be_bytes(*recipient)).collect();
-            rest.is_empty().then_some(SendRecord { at, campaign, list, recipients, crowded: crowded != 0 })
+            let (crowded, counted) = (flags & CROWDED != 0, flags & NOT_COUNTED == 0);
+            rest.is_empty().then_some(SendRecord { at, campaign, list, recipients, crowded, counted })
         };
         read(&mut reader).ok_or("cut off, or of an unknown version")
     }
@@ -239,22 +247,22 @@ pub fn days(ledger: &Tree) -> Result<BTreeSet<u32>, StoreError> {
     Ok(days)
 }
 
-/// Tells of every send since a time, in no order.
+/// Tells of every send since a time that is counted, in no order.
 ///
 /// # Errors
 /// [`StoreError`] when the tree cannot be read.
 pub fn since(ledger: &Tree, since: Timestamp, told: &mut dyn FnMut(Recipient, Timestamp)) -> Result<(), StoreError> {
-    let mut at = Timestamp::UNIX_EPOCH;
+    let (mut at, mut counted) = (Timestamp::UNIX_EPOCH, false);
     for entry in ledger.range(day_of(since).to_be_bytes()..) {
         let (key, value) = entry?;
         match (key.len(), key.last_chunk()) {
             // The recipients that do not stand in a record follow it.
-            (28, Some(recipient)) if at >= since => told(u64::from_be_bytes(*recipient), at),
+            (28, Some(recipient)) if counted && at >= since => told(u64::from_be_bytes(*recipient), at),
             (28, _) => {}
             _ => {
                 let Ok(record) = SendRecord::decode(&value) else { continue };
-                at = record.at;
-                if at >= since {
+                (at, counted) = (record.at, record.counted);
+                if counted && at >= since {
                     record.recipients.iter().for_each(|recipient| told(*recipient, at));
                 }
             }
@@ -377,6 +385,7 @@ mod tests {
             list: None,
             recipients: recipients.into_iter().collect(),
             crowded: false,
+            counted: true,
         }
     }
 

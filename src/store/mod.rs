@@ -276,6 +276,23 @@ impl Store {
             .remember(ledger::message_key(&send.message_id), ledger::SendRecord::of(&send, self.address_key()))
     }
 
+    /// As [`Store::remember_send`], for what is not counted as a send: another name of one that is counted, or mail
+    /// that is no campaign's.
+    ///
+    /// # Errors
+    /// As [`Store::record_soon`].
+    pub fn remember_uncounted(&self, mut send: Send) -> Result<(), StoreError> {
+        send.recipients.retain(|recipient| !self.is_erased(recipient));
+        let record = ledger::SendRecord { counted: false, ..ledger::SendRecord::of(&send, self.address_key()) };
+        self.inner.shared.remember(ledger::message_key(&send.message_id), record)
+    }
+
+    /// The first day on which the ledger remembers anything, from its beginning; none where it is empty.
+    pub fn ledger_since(&self) -> Option<Timestamp> {
+        let days = self.inner.shared.ledger_days.read().unwrap_or_else(PoisonError::into_inner);
+        days.first().and_then(|day| Timestamp::from_second(i64::from(*day) * 86_400).ok())
+    }
+
     /// What the ledger knows of this Message-ID, and of this recipient under it.
     ///
     /// # Errors

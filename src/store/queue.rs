@@ -372,6 +372,7 @@ mod tests {
             list: None,
             recipients: (0..1000).collect(),
             crowded: false,
+            counted: true,
         };
         let mut queue = Queue::default();
         let now = Instant::now();
@@ -390,6 +391,7 @@ mod tests {
             list: None,
             recipients: vec![1],
             crowded: false,
+            counted: true,
         };
         let mut queue = Queue::default();
         let now = Instant::now();

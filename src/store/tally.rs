@@ -93,7 +93,7 @@ impl Store {
                     sends.recipients += u64::from(ours);
                 } else {
                     let record = SendRecord::decode(&value).ok();
-                    let record = record.filter(|record| record.campaign.as_ref() == Some(campaign));
+                    let record = record.filter(|record| record.counted && record.campaign.as_ref() == Some(campaign));
                     ours = record.is_some();
                     record.into_iter().for_each(|record| sends.add(record));
                 }

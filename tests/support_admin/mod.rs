@@ -133,6 +133,7 @@ pub fn in_force() -> InForce {
         outbound: Default::default(),
         inbound: Default::default(),
         policy: Policy::default(),
+        tokens: Arc::default(),
         dialects: Arc::new(Dialects::compiled_in()),
         rules: Arc::new(Rules::compiled_in()),
     }
