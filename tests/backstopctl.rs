@@ -389,3 +389,53 @@ async fn a_mailbox_is_ingested_in_one_command_and_goes_on_where_it_was_broken_of
     assert!(stderr(&rest).contains("goes on where it was broken off"), "{}", stderr(&rest));
     assert!(!note.exists(), "the note goes when the mailbox is through");
 }
+
+#[test]
+fn keys_are_made_listed_and_retired_and_a_token_is_read_without_a_daemon() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let keys = directory.path().join("keys");
+    let run = |arguments: &[&str]| alone(arguments).arg("--directory").arg(&keys).output().expect("the program starts");
+    let json = |arguments: &[&str]| -> Vec<Value> {
+        let output = run(arguments);
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
+    };
+    assert_eq!(run(&["keys", "list"]).status.code(), Some(1), "nothing to sign with");
+    let made = run(&["keys", "new"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert!(stdout(&made).starts_with("key 1 is made"), "{}", stdout(&made));
+    assert_eq!(run(&["keys", "rotate"]).status.code(), Some(0));
+    let states = |lines: &[Value]| lines.iter().map(|line| line["state"].clone()).collect::<Vec<_>>();
+    assert_eq!(states(&json(&["--json", "keys", "list"])), ["proves", "signs"], "one is not too old");
+    assert!(stdout(&run(&["keys", "list"])).contains("KEY"), "a table");
+
+    let read = || backstop::authority::KeyRing::read(&keys).expect("readable");
+    let tokens = backstop::authority::Tokens::new(Default::default(), read());
+    let joe = address_of("joe@example.org");
+    let (token, _) = tokens.make(b"4XyZ12", Some(&joe), jiff::Timestamp::now()).expect("there is a key");
+    let address = format!("<b-{}@bounces.example.com>", token.to_uppercase());
+    for (token, recipient, want, word) in [
+        (token.as_str(), None, 0, "with key 2, bound to its recipient"),
+        (&address, None, 0, "with key 2"),
+        (&token, Some("Joe@example.org"), 0, "bound to that recipient"),
+        (&token, Some("ann@example.org"), 1, "bound to another recipient"),
+        (&token[1..], None, 1, "malformed"),
+        ("bounce@example.com", None, 1, "malformed"),
+    ] {
+        let mut arguments = vec!["token", "decode", token];
+        arguments.extend(recipient.into_iter().flat_map(|recipient| ["--recipient", recipient]));
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(want), "{arguments:?}: {}{}", stdout(&output), stderr(&output));
+        assert!(stdout(&output).contains(word), "{arguments:?}: {}", stdout(&output));
+    }
+    assert_eq!(json(&["--json", "token", "decode", &token])[0]["key"], 2);
+
+    let rotated = run(&["keys", "rotate", "--at-once"]);
+    assert!(stdout(&rotated).contains("key 2 is retired"), "{}", stdout(&rotated));
+    assert_eq!(states(&json(&["--json", "keys", "list"])), ["retired", "retired", "signs"]);
+    assert_eq!(run(&["token", "decode", &token]).status.code(), Some(1), "a retired key proves nothing");
+
+    std::fs::set_permissions(keys.join("key-003.toml"), std::fs::Permissions::from_mode(0o644)).expect("ours");
+    let exposed = run(&["keys", "list"]);
+    assert_eq!(exposed.status.code(), Some(78), "{}", stderr(&exposed));
+    assert!(stderr(&exposed).contains("key-003.toml"), "{}", stderr(&exposed));
+}

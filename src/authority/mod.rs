@@ -23,7 +23,11 @@
 //!   instance, is in that user's place, but for the log.
 //! - A *stranger* who makes our Postfix bounce mail of his own, sent through it to somebody else, gets a notification
 //!   that is genuine and `unverified`: that message was not let out as ours, so it is not in the ledger.
-//! - In the first week of the ledger, notifications about messages that seem older than it are believed without it.
+//!
+//! What it costs: notifications of our own Postfix about messages that the ledger never saw, or has forgotten, are
+//! `unverified`: those sent before Backstop was there, or past it while it was not, and those whose recipient goes by
+//! another name in the notification (a client's own `ORCPT`, an address that Postfix rewrote). They are on record, and a
+//! person may confirm them.
 
 pub mod keys;
 pub mod token;
@@ -37,11 +41,6 @@ use crate::mail::{Address, MessageId};
 use crate::policy::Authority;
 use crate::report::Report;
 use crate::store::{SendMatch, Store, StoreError};
-use jiff::{SignedDuration, Timestamp};
-
-/// How long a message may be on its way when the ledger begins: Postfix gives up after `maximal_queue_lifetime`, 5 days
-/// unless told otherwise, and writes the notification then.
-const ON_THE_WAY: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// How a report reached us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +74,6 @@ pub struct Scales<'a> {
     pub tokens: &'a Tokens,
     /// Whether the ledger is kept.
     pub ledger: bool,
-    /// When it came.
-    pub now: Timestamp,
 }
 
 /// Weighs what `report` says of `recipient`.
@@ -91,7 +88,9 @@ pub fn weigh(report: &Report, recipient: &Address, scales: Scales<'_>, store: &S
             Ok(token) => {
                 let of_token = store.find_send(&ledger_name(token), recipient)?;
                 let in_ledger = of_token.as_ref().map(|send| send.recipient);
-                standing.send = standing.send.filter(|send| send.recipient).or(of_token.filter(|send| send.recipient));
+                if standing.send.as_ref().is_none_or(|send| !send.recipient) {
+                    standing.send = of_token.filter(|send| send.recipient).or(standing.send);
+                }
                 let about = match (token.bound, in_ledger) {
                     (Bound::Recipient, _) if scales.tokens.names(token, recipient) => "to this recipient alone",
                     (Bound::Message, Some(true)) => "to this recipient among others",
@@ -136,8 +135,6 @@ fn by_origin(report: &Report, recipient: &Address, scales: Scales<'_>, store: &S
                 (Authority::Local, "written by our own Postfix, about a message that it sent for us".to_owned())
             } else if !scales.ledger {
                 (Authority::Local, "written by our own Postfix, as it seems; there is no ledger to ask".to_owned())
-            } else if is_older_than_ledger(report, scales.now, store) {
-                (Authority::Local, "written by our own Postfix, about a message older than the send ledger".to_owned())
             } else {
                 let because = "looks like our own Postfix's, but about no message that we sent to this recipient";
                 (Authority::Unverified, because.to_owned())
@@ -158,13 +155,6 @@ fn by_origin(report: &Report, recipient: &Address, scales: Scales<'_>, store: &S
 /// The name under which the ledger knows a message without a Message-ID. No Message-ID begins with a blank.
 pub fn queue_name(queue_id: &str) -> MessageId {
     MessageId(format!(" queue:{queue_id}"))
-}
-
-/// Whether a message may have been on its way before the ledger began. Only for so long can there be such: the date is
-/// one that anybody can write.
-fn is_older_than_ledger(report: &Report, now: Timestamp, store: &Store) -> bool {
-    let Some(since) = store.ledger_since() else { return true };
-    now.duration_since(since) < ON_THE_WAY && report.arrival_date.is_some_and(|date| date < since)
 }
 
 /// Whether a notification from the non-SMTP path bears the marks of the Postfix that handed it to us: the

@@ -161,19 +161,16 @@ fn read(text: &str, ring: &KeyRing, now: Timestamp) -> Result<Token, TokenError>
     let text = text.trim_start_matches('<');
     let Some((local, _)) = text.split_once('@') else { return read(text) };
     let starts = (0..=local.len().saturating_sub(LENGTH)).filter_map(|start| local.get(start..start + LENGTH));
-    let mut answers = starts.map(read);
-    let first = answers.next().unwrap_or(Err(TokenError::Malformed));
-    match first {
-        Ok(token) => Ok(token),
-        Err(first) => {
-            let worse = |error: &TokenError| *error == TokenError::Malformed;
-            answers.fold(Err(first), |best, answer| match (best, answer) {
-                (Ok(token), _) | (_, Ok(token)) => Ok(token),
-                (Err(best), Err(answer)) if worse(&best) => Err(answer),
-                (best, _) => best,
-            })
+    // Of what is no valid token, that tells most which has at least the form of one.
+    let mut problem = TokenError::Malformed;
+    for answer in starts.map(read) {
+        match answer {
+            Ok(token) => return Ok(token),
+            Err(error) if problem == TokenError::Malformed => problem = error,
+            Err(_) => {}
         }
     }
+    Err(problem)
 }
 
 fn failure(error: KeysError) -> Failure {

@@ -130,7 +130,7 @@ fn responses(
     let keys = content_keys(report, arrival.raw);
     let Arrival { origin, at: now, .. } = arrival;
     let carried = ground.tokens.carried(report, arrival.came_to, now);
-    let scales = Scales { origin, carried: &carried, tokens: ground.tokens, ledger: ground.ledger, now };
+    let scales = Scales { origin, carried: &carried, tokens: ground.tokens, ledger: ground.ledger };
     let mut events = Vec::with_capacity(report.recipients.len());
     for (recipient, key) in report.recipients.iter().zip(keys) {
         let Some(address) = &recipient.address else { continue };

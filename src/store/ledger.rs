@@ -139,7 +139,8 @@ impl SendRecord {
     /// Its octets.
     pub fn encode(&self) -> Vec<u8> {
         let mut record = Vec::with_capacity(128 + 8 * self.recipients.len());
-        record.extend([VERSION, u8::from(self.crowded) * CROWDED | u8::from(!self.counted) * NOT_COUNTED]);
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        record.extend([VERSION, flag(self.crowded, CROWDED) | flag(!self.counted, NOT_COUNTED)]);
         put_time(&mut record, self.at);
         put_text(&mut record, self.campaign.as_ref().map(|campaign| campaign.0.as_str()));
         put_text(&mut record, self.list.as_ref().map(|list| list.0.as_str()));

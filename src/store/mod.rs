@@ -287,12 +287,6 @@ impl Store {
         self.inner.shared.remember(ledger::message_key(&send.message_id), record)
     }
 
-    /// The first day on which the ledger remembers anything, from its beginning; none where it is empty.
-    pub fn ledger_since(&self) -> Option<Timestamp> {
-        let days = self.inner.shared.ledger_days.read().unwrap_or_else(PoisonError::into_inner);
-        days.first().and_then(|day| Timestamp::from_second(i64::from(*day) * 86_400).ok())
-    }
-
     /// What the ledger knows of this Message-ID, and of this recipient under it.
     ///
     /// # Errors

@@ -205,3 +205,33 @@ fn a_store_of_schema_1_is_brought_up_to_date_without_its_ledger() {
         store.close().unwrap();
     }
 }
+
+#[test]
+fn what_is_not_counted_is_found_but_is_no_send() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&settings(directory.path())).unwrap();
+    let (ann, campaign) = (Address::parse("ann@example.org").unwrap(), Campaign("spring".to_owned()));
+    let send = |id: &str| Send {
+        message_id: MessageId(id.to_owned()),
+        at: Timestamp::now(),
+        campaign: Some(campaign.clone()),
+        list: None,
+        recipients: std::iter::once(ann.clone()).chain((0..400).map(number)).collect(),
+    };
+    store.remember_uncounted(send(" token:1")).unwrap();
+    store.remember_send(send("a@x")).unwrap();
+    // The same message once as a campaign's and once not counts.
+    store.remember_uncounted(send("a@x")).unwrap();
+    store.close().unwrap();
+    let store = Store::open(&settings(directory.path())).unwrap();
+    for id in [" token:1", "a@x"] {
+        assert!(store.find_send(&MessageId(id.to_owned()), &ann).unwrap().is_some_and(|found| found.recipient), "{id}");
+    }
+    let mut told = 0;
+    store.sends_since(Timestamp::UNIX_EPOCH, &mut |_, _| told += 1).unwrap();
+    assert_eq!((told, store.sends_of(&campaign, &|| true).unwrap().recipients), (401, 401));
+}
+
+fn number(number: usize) -> Address {
+    Address::parse(&format!("c{number}@example.org")).unwrap()
+}
