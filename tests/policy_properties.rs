@@ -154,6 +154,40 @@ proptest! {
     }
 
     #[test]
+    fn what_a_person_confirms_counts_from_then_on_as_if_that_person_had_said_it(
+        facts in any_record(),
+        place in any::<prop::sample::Index>(),
+        policy in any_policy(),
+        confirmed in 24..32i64,
+        day in 0..40i64,
+    ) {
+        prop_assume!(!facts.is_empty());
+        let mut facts = facts;
+        let place = place.index(facts.len());
+        let target = facts[place].event;
+        let mut of_a_person = facts.clone();
+        if let FactKind::Response(response) = &mut of_a_person[place].what {
+            response.authority = Authority::Operator;
+        }
+        if let FactKind::Response(response) = &mut facts[place].what {
+            response.authority = Authority::Unverified;
+        }
+        let word = foreign(Dated { at: day_of(confirmed), what: FactKind::Confirm { target } });
+        let id = word.event;
+        // Whichever comes first.
+        let mut with = contact(&facts.iter().cloned().chain([word.clone()]).collect::<Vec<_>>());
+        let first = contact(&[word].into_iter().chain(facts.iter().cloned()).collect::<Vec<_>>());
+        prop_assert_eq!(&with, &first);
+        let now = day_of(day);
+        let want = if day < confirmed { contact(&facts) } else { contact(&of_a_person) };
+        prop_assert_eq!(fold(&with, &policy, now), fold(&want, &policy, now));
+        prop_assert_eq!(explain(&with, &policy, now, None), explain(&want, &policy, now, None));
+        // And undone, it was never said.
+        prop_assert!(with.remove(id));
+        prop_assert_eq!(fold(&with, &policy, now), fold(&contact(&facts), &policy, now));
+    }
+
+    #[test]
     fn what_has_not_happened_yet_changes_nothing(facts in any_record(), policy in any_policy(), day in 0..24i64) {
         let now = day_of(day);
         let past: Vec<Fact> = facts.iter().filter(|fact| fact.at <= now).cloned().collect();

@@ -720,3 +720,52 @@ fn a_million_suppressed_contacts_fit_into_memory() {
     assert!(resident() - before < 230, "{} MiB", resident() - before);
     assert_eq!(store.figures().contacts, 1_000_000);
 }
+
+fn unverified(to: &str, report: &str, seconds: i64) -> NewEvent {
+    let mut new = bounce(to, report, seconds);
+    if let What::Response { response, .. } = &mut new.what {
+        response.authority = Authority::Unverified;
+    }
+    new
+}
+
+fn confirm(to: &str, target: EventId) -> NewEvent {
+    let what = What::Confirm { target, reason: "seen in their logs".to_owned(), uid: 0 };
+    NewEvent { at: at(5000), address: Some(address(to)), queue_id: None, what, content_key: None }
+}
+
+#[test]
+fn what_a_person_confirmed_is_not_pushed_out_by_what_nothing_vouches_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let joe = address("joe@example.org");
+    let record = |events| store.record_blocking(events).unwrap().into_iter().map(id).collect::<Vec<_>>();
+    let flood = |from: i64, to: i64| (from..to).map(|n| unverified("joe@example.org", &n.to_string(), n)).collect();
+    let early = record(flood(0, 300));
+    let known = |event: EventId| store.contact(&joe).unwrap().unwrap().facts.iter().any(|fact| fact.event == event);
+    assert!(!known(early[0]) && known(early[299]), "anybody can send more than are kept");
+
+    // One that has gone comes back, one that is there stays, whatever comes after them.
+    let words = record(vec![confirm("joe@example.org", early[0]), confirm("joe@example.org", early[299])]);
+    record(flood(300, 700));
+    assert!(known(early[0]) && known(early[299]) && !known(early[298]));
+    let believed = store.contact(&joe).unwrap().unwrap();
+    let operator = |fact: &&backstop::policy::Fact| matches!(&fact.what, FactKind::Response(response) if response.authority == Authority::Operator);
+    assert_eq!(believed.believed_at(at(6000)).iter().filter(operator).count(), 2);
+    assert_eq!(believed.believed_at(at(4000)).iter().filter(operator).count(), 0, "not before it was confirmed");
+
+    let live = all_contacts(&store);
+    store.rebuild(&mut |_| ()).unwrap();
+    assert_eq!(all_contacts(&store), live);
+
+    // Undone, both are among the oldest of what nothing vouches for, and go.
+    for word in words {
+        let what = What::Void { target: word, reason: "a mistake".to_owned(), uid: 0 };
+        let new = NewEvent { at: at(6000), address: None, queue_id: None, what, content_key: None };
+        store.void(new).unwrap();
+    }
+    assert!(!known(early[0]) && !known(early[299]));
+    let live = all_contacts(&store);
+    store.rebuild(&mut |_| ()).unwrap();
+    assert_eq!(all_contacts(&store), live);
+}

@@ -163,7 +163,7 @@ pub(super) async fn void(
     }))
 }
 
-fn read_target(store: &Store, id: EventId) -> Result<Option<(Event, Contact)>, StoreError> {
+pub(super) fn read_target(store: &Store, id: EventId) -> Result<Option<(Event, Contact)>, StoreError> {
     let before = EventId(id.0.saturating_sub(1));
     let found = store.events_after(Some(before), 1)?.into_iter().find(|event| event.id == id);
     let Some(event) = found else { return Ok(None) };
@@ -171,6 +171,6 @@ fn read_target(store: &Store, id: EventId) -> Result<Option<(Event, Contact)>, S
     Ok(Some((event, contact)))
 }
 
-fn contact_of(store: &Store, address: Option<&crate::mail::Address>) -> Result<Contact, StoreError> {
+pub(super) fn contact_of(store: &Store, address: Option<&crate::mail::Address>) -> Result<Contact, StoreError> {
     Ok(address.map(|address| store.contact(address)).transpose()?.flatten().unwrap_or_default())
 }

@@ -133,9 +133,9 @@ struct Word<'a> {
 
 /// The last word of each kind (SPEC 2: one response for one contact and campaign), in order of time. What counts
 /// goes before what nothing vouches for, however late that came.
-fn last_words<'a>(contact: &'a Contact, campaign: &Campaign, policy: &Policy, now: Timestamp) -> Vec<Word<'a>> {
+fn last_words<'a>(facts: &'a [Fact], campaign: &Campaign, policy: &Policy) -> Vec<Word<'a>> {
     let mut words: Vec<Word<'a>> = Vec::new();
-    for fact in contact.known_at(now) {
+    for fact in facts {
         let FactKind::Response(came) = &fact.what else { continue };
         if came.campaign.as_ref() != Some(campaign) {
             continue;
@@ -176,7 +176,8 @@ fn count(
         Some(skip) => report.count_skip(skip.reason.as_str()),
         None => {}
     }
-    let words = last_words(&contact, &report.campaign, policy, now);
+    let facts = contact.believed_at(now);
+    let words = last_words(&facts, &report.campaign, policy);
     report.contacts += u64::from(skip.is_some() || !words.is_empty());
     report.unverified += u64::from(words.iter().any(|word| !word.counts));
     let words: Vec<Word<'_>> = words.into_iter().filter(|word| word.counts).collect();
@@ -270,7 +271,8 @@ fn tell(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let contact = record(store, &name)?;
-    let words = last_words(&contact, campaign, policy, now);
+    let facts = contact.believed_at(now);
+    let words = last_words(&facts, campaign, policy);
     let retracted = if words.is_empty() { Vec::new() } else { fold(&contact, policy, now).retracted };
     let before = responses.len();
     for Word { fact, came, .. } in words {
@@ -372,7 +374,7 @@ mod tests {
         let now = Timestamp::new(100, 0).unwrap();
         let events = |contact: &Contact, campaign: &str, policy: &Policy| {
             let campaign = Campaign(campaign.to_owned());
-            let words = last_words(contact, &campaign, policy, now);
+            let words = last_words(contact.known_at(now), &campaign, policy);
             words.iter().map(|word| (word.fact.event.0, word.counts)).collect::<Vec<_>>()
         };
         assert_eq!(events(&contact, "77", &strict), [(2, true)]);

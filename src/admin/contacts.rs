@@ -12,7 +12,8 @@ use crate::classify::Class;
 use crate::mail::{Address, ListId};
 use crate::ops::event::{self, LogEvent, Touched};
 use crate::policy::{
-    Contact, ContactState, Event, EventId, OperatorList, Policy, Scope, SkipReason, State as Stands, What, fold,
+    Authority, Contact, ContactState, Event, EventId, OperatorList, Policy, Scope, SkipReason, State as Stands, What,
+    fold,
 };
 use crate::report::Kind;
 use crate::store::{NewEvent, Recorded, Store, StoreError};
@@ -20,6 +21,7 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Responses shown of one contact, the newest.
@@ -42,7 +44,8 @@ pub(super) async fn show(State(app): State<Arc<App>>, address: Segment, request:
     }
     let (contact, now) = (contact.unwrap_or_default(), Timestamp::now());
     let state = fold(&contact, &policy, now);
-    let responses = events.iter().filter_map(|event| response(event, &state)).collect();
+    let confirmed = contact.confirmed_at(now);
+    let responses = events.iter().filter_map(|event| response(event, &state, &confirmed)).collect();
     Ok(json(&ContactAnswer {
         address,
         state: if erased { Stands::Suppressed } else { state.state },
@@ -224,7 +227,7 @@ pub(super) fn suppressions(state: &ContactState) -> Vec<SuppressionAnswer> {
 }
 
 /// What an event says about its contact's mail, if it does.
-fn response(event: &Event, state: &ContactState) -> Option<ResponseAnswer> {
+fn response(event: &Event, state: &ContactState, confirmed: &BTreeSet<EventId>) -> Option<ResponseAnswer> {
     match &event.what {
         What::Response { response, evidence } => Some(ResponseAnswer {
             event: event.id,
@@ -236,7 +239,10 @@ fn response(event: &Event, state: &ContactState) -> Option<ResponseAnswer> {
             code: response.code,
             reason: response.reason.clone(),
             fault: response.fault,
-            authority: Some(response.authority),
+            authority: Some(match response.authority {
+                Authority::Unverified if confirmed.contains(&event.id) => Authority::Operator,
+                authority => authority,
+            }),
             campaign: response.campaign.clone(),
             list: response.list.clone(),
             description: Some(evidence.description.clone()).filter(|text| !text.is_empty()),

@@ -10,7 +10,9 @@ use super::wire::{ExplainAnswer, Ground, NotCountedAnswer, Obstacle, read_scope}
 use crate::mail::{Address, ListId};
 use crate::policy::contact::FactKind;
 use crate::policy::explain::explain;
-use crate::policy::{Contact, Event, EventId, Fact, Limit, Scope, SkipReason, State as Stands, What, fold};
+use crate::policy::{
+    Authority, Contact, Event, EventId, Fact, Limit, Policy, Scope, SkipReason, State as Stands, What, fold,
+};
 use crate::report::Campaign;
 use crate::service::Service;
 use crate::store::{Store, StoreError};
@@ -127,6 +129,8 @@ fn list_of(events: &[Event], campaign: &Campaign) -> Option<ListId> {
 /// What is on record of a contact, by event.
 struct Record<'a> {
     facts: BTreeMap<EventId, &'a Fact>,
+    /// What a person confirmed, by which event.
+    confirmed: BTreeMap<EventId, EventId>,
     events: BTreeMap<EventId, &'a Event>,
 }
 
@@ -134,6 +138,7 @@ impl<'a> Record<'a> {
     fn of(contact: &'a Contact, events: &'a [Event]) -> Record<'a> {
         Record {
             facts: contact.facts.iter().map(|fact| (fact.event, fact)).collect(),
+            confirmed: contact.facts.iter().filter_map(confirmed).collect(),
             events: events.iter().map(|event| (event.id, event)).collect(),
         }
     }
@@ -144,7 +149,30 @@ impl<'a> Record<'a> {
         if let Some(event) = self.events.get(&id) {
             tell_more(&mut ground, event);
         }
+        if let Some(confirm) = self.confirmed.get(&id)
+            && ground.authority == Some(Authority::Unverified)
+        {
+            ground.authority = Some(Authority::Operator);
+            let reason = self.events.get(confirm).and_then(|event| confirmation(event));
+            ground.authority_because = Some(reason.unwrap_or_else(|| "a person confirmed it".to_owned()));
+        }
         Some(ground)
+    }
+}
+
+/// What a fact confirms, and its own event.
+fn confirmed(fact: &Fact) -> Option<(EventId, EventId)> {
+    match &fact.what {
+        FactKind::Confirm { target } => Some((*target, fact.event)),
+        _ => None,
+    }
+}
+
+/// Who confirmed, and why.
+fn confirmation(event: &Event) -> Option<String> {
+    match &event.what {
+        What::Confirm { reason, uid, .. } => Some(format!("user {uid} confirmed it: {reason}")),
+        _ => None,
     }
 }
 
@@ -205,6 +233,7 @@ fn of_fact(fact: &Fact) -> Ground {
         }
         FactKind::Attributes(_) => ("attributes", None),
         FactKind::Limit(_) => ("limit", None),
+        FactKind::Confirm { target } => ("confirm", Some(format!("of {target}"))),
     };
     (ground.kind, ground.reason) = (kind.to_owned(), reason);
     ground
@@ -219,7 +248,9 @@ fn tell_more(ground: &mut Ground, event: &Event) {
             (ground.rule, ground.matched) = (evidence.rule.clone(), evidence.matched.clone());
             ground.reporting_mta = evidence.reporting_mta.clone();
         }
-        What::Suppress { uid, .. } | What::Reactivate { uid, .. } => ground.uid = Some(*uid),
+        What::Suppress { uid, .. } | What::Reactivate { uid, .. } | What::Confirm { uid, .. } => {
+            ground.uid = Some(*uid)
+        }
         _ => {}
     }
 }

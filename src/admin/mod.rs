@@ -12,6 +12,7 @@ mod batches;
 mod campaign_walk;
 mod campaigns;
 pub mod classified;
+mod confirm;
 mod contacts;
 mod erasure;
 mod events;

@@ -5,8 +5,8 @@ use super::answer::Refusal;
 use super::campaigns;
 use super::server::Daemon;
 use super::{
-    activity, attributes, batches, contacts, erasure, events, explain, export, imports, lists, mails, metrics, policy,
-    status, suppressions,
+    activity, attributes, batches, confirm, contacts, erasure, events, explain, export, imports, lists, mails, metrics,
+    policy, status, suppressions,
 };
 use crate::service::Service;
 use axum::extract::Request;
@@ -68,6 +68,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/v1/batches/{id}/revert", post(batches::revert))
         .route("/v1/events", get(events::events))
         .route("/v1/events/{id}/void", post(batches::void))
+        .route("/v1/events/{id}/confirm", post(confirm::one))
+        .route("/v1/confirm", post(confirm::many))
         .route("/v1/rebuild", post(events::rebuild))
         .route("/v1/compact", post(erasure::compact))
         .route("/metrics", get(metrics::metrics))

@@ -175,7 +175,7 @@ fn read_category(text: &str) -> Result<Category, String> {
 }
 
 /// A domain in the form that contacts have: lower-case A-labels.
-fn read_domain(text: &str) -> Result<String, String> {
+pub(super) fn read_domain(text: &str) -> Result<String, String> {
     let address = Address::parse(&format!("postmaster@{}", text.trim_start_matches('@')));
     address.map(|address| address.domain().to_owned()).map_err(|_| "a domain is wanted".to_owned())
 }

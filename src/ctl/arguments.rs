@@ -81,6 +81,8 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Vouch for responses that nothing vouched for: they count from their own time on
+    Confirm(ConfirmArguments),
     /// Erase a person's data; the address stays blocked
     Erase {
         /// The contact
@@ -296,6 +298,33 @@ pub struct EntriesArguments {
     /// Why; kept with the change
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Which responses to vouch for.
+#[derive(Debug, Args)]
+pub struct ConfirmArguments {
+    /// Ids of the events, as `events --json` and `show --json` tell them
+    #[arg(value_name = "EVENT", required_unless_present_any = ["since", "until", "domain", "authority"],
+          conflicts_with_all = ["since", "until", "domain", "authority"])]
+    pub events: Vec<String>,
+    /// Why; kept with the change
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// All unverified ones from this time, or from this long ago
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// All unverified ones before this time, or before this long ago
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// All unverified ones of contacts of this domain
+    #[arg(long, value_name = "DOMAIN")]
+    pub domain: Option<String>,
+    /// `unverified`: all there are
+    #[arg(long, value_name = "AUTHORITY", value_parser = ["unverified"])]
+    pub authority: Option<String>,
     /// Say what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -198,7 +198,7 @@ pub fn compact(client: &Client, out: &mut Output) -> Result<Exit, Failure> {
 }
 
 /// The last line, which says what came of it.
-fn finished<T>(done: Option<Result<T, Problem>>, what: &str) -> Result<T, Failure> {
+pub(super) fn finished<T>(done: Option<Result<T, Problem>>, what: &str) -> Result<T, Failure> {
     match done {
         Some(Ok(answer)) => Ok(answer),
         Some(Err(Problem { code, message })) => {

@@ -87,7 +87,9 @@ fn details(what: &What) -> Vec<(&'static str, String)> {
             add("batch", Some(batch.to_string()));
             add("entries", Some(entries.len().to_string()));
         }
-        What::Revert { batch: target, reason, uid } | What::Void { target, reason, uid } => {
+        What::Revert { batch: target, reason, uid }
+        | What::Void { target, reason, uid }
+        | What::Confirm { target, reason, uid } => {
             add("target", Some(target.to_string()));
             add("uid", Some(uid.to_string()));
             add("reason", Some(reason.clone()));

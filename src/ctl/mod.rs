@@ -1,8 +1,8 @@
 //! `backstopctl`: what an operator types, and what is printed for it.
 //!
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
-//! `show`, `explain`, `list`, `change`, `undo`, `entries`, `activity`, `bulk`, `ingest`, `events` and `policy` ask it;
-//! `offline` and `keys` need no daemon; `table` aligns columns and keeps
+//! `show`, `explain`, `list`, `change`, `undo`, `confirm`, `entries`, `activity`, `bulk`, `ingest`, `events` and
+//! `policy` ask it; `offline` and `keys` need no daemon; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
 
 mod activity;
@@ -10,6 +10,7 @@ mod arguments;
 mod bulk;
 mod change;
 mod client;
+mod confirm;
 mod entries;
 mod events;
 mod exit;
@@ -74,6 +75,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Suppress(change) => change::change(&client()?, "suppress", &change, out),
         Command::Reactivate(change) => change::change(&client()?, "reactivate", &change, out),
         Command::Undo { event, reason, dry_run } => undo::undo(&client()?, &event, &reason, dry_run, out),
+        Command::Confirm(asked) => confirm::confirm(&client()?, &asked, out),
         Command::Erase { address, reason, forget, dry_run } => {
             undo::erase(&client()?, &address, &reason, forget, dry_run, out)
         }

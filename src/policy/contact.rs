@@ -6,7 +6,8 @@ use crate::mail::ListId;
 use crate::report::{Campaign, Kind};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far a piece of evidence is to be believed (SPEC 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -204,6 +205,11 @@ pub enum FactKind {
     Attributes(BTreeMap<String, String>),
     /// The contact's own message limit; none takes it away.
     Limit(Option<Limit>),
+    /// A person vouches for a response that nothing vouched for.
+    Confirm {
+        /// The event of the response.
+        target: EventId,
+    },
 }
 
 /// A suppression that was imported: why, as far as the list said.
@@ -306,6 +312,30 @@ impl Contact {
         &self.facts[..self.facts.partition_point(|fact| fact.at <= now)]
     }
 
+    /// The facts that are not later than `now`, as far as they are to be believed: a response that a person has
+    /// confirmed by then has that person's authority.
+    pub fn believed_at(&self, now: Timestamp) -> Cow<'_, [Fact]> {
+        let facts = self.known_at(now);
+        let confirmed = confirmed(facts);
+        if confirmed.is_empty() {
+            return Cow::Borrowed(facts);
+        }
+        let mut facts = facts.to_vec();
+        for fact in facts.iter_mut().filter(|fact| confirmed.contains(&fact.event)) {
+            if let FactKind::Response(response) = &mut fact.what
+                && response.authority == Authority::Unverified
+            {
+                response.authority = Authority::Operator;
+            }
+        }
+        Cow::Owned(facts)
+    }
+
+    /// The responses that a person has confirmed at `now`, whether or not they are on record.
+    pub fn confirmed_at(&self, now: Timestamp) -> BTreeSet<EventId> {
+        confirmed(self.known_at(now))
+    }
+
     /// The contact's own message limit at `now`.
     pub fn limit(&self, now: Timestamp) -> Option<Limit> {
         let told = |fact: &Fact| match &fact.what {
@@ -322,4 +352,12 @@ impl Contact {
             _ => None,
         })
     }
+}
+
+fn confirmed(facts: &[Fact]) -> BTreeSet<EventId> {
+    let target = |fact: &Fact| match &fact.what {
+        FactKind::Confirm { target } => Some(*target),
+        _ => None,
+    };
+    facts.iter().filter_map(target).collect()
 }

@@ -199,6 +199,15 @@ pub enum What {
         /// The user id that asked.
         uid: u32,
     },
+    /// A person vouches for a response that nothing vouched for: it counts from its own time on.
+    Confirm {
+        /// The response.
+        target: EventId,
+        /// Why.
+        reason: String,
+        /// The user id that asked.
+        uid: u32,
+    },
     /// An entry was put on an operator's list.
     ListAdd {
         /// Which list.
@@ -364,6 +373,7 @@ impl What {
             What::Imported { .. } => "imported",
             What::Revert { .. } => "revert",
             What::Void { .. } => "void",
+            What::Confirm { .. } => "confirm",
             What::ListAdd { .. } => "list-add",
             What::ListRemove { .. } => "list-remove",
             What::Activity { .. } => "activity",
@@ -418,6 +428,7 @@ impl Event {
             What::Activity { level, campaign } => FactKind::Activity { level: *level, campaign: campaign.clone() },
             What::Attributes { attributes, .. } => FactKind::Attributes(attributes.clone()),
             What::Limit { limit, .. } => FactKind::Limit(*limit),
+            What::Confirm { target, .. } => FactKind::Confirm { target: *target },
             What::Skip { .. }
             | What::Import { .. }
             | What::Imported { .. }

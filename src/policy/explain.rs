@@ -163,7 +163,8 @@ impl fmt::Display for Release {
 
 /// Why mail of this list is, or is not, kept from the contact at `now`.
 pub fn explain(contact: &Contact, policy: &Policy, now: Timestamp, list: Option<&ListId>) -> Explanation {
-    let facts = contact.known_at(now);
+    let facts = contact.believed_at(now);
+    let facts = &*facts;
     let state = fold(contact, policy, now);
     let by = state.suppressed_for(list).cloned();
     let runs = row::runs(facts, policy, now);

@@ -56,7 +56,8 @@ impl ContactState {
 
 /// The state of a contact with these facts at `now`. Facts later than `now` do not count.
 pub fn fold(contact: &Contact, policy: &Policy, now: Timestamp) -> ContactState {
-    let facts = contact.known_at(now);
+    let facts = contact.believed_at(now);
+    let facts = &*facts;
     let mut later = Later::new(facts, policy);
     let mut imposing: Vec<(Key<'_>, usize)> = Vec::new();
     let mut retracted = Vec::new();

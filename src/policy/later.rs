@@ -150,7 +150,8 @@ impl<'a> Later<'a> {
             | FactKind::Reactivate { .. }
             | FactKind::Activity { .. }
             | FactKind::Attributes(_)
-            | FactKind::Limit(_) => Fate::Nothing,
+            | FactKind::Limit(_)
+            | FactKind::Confirm { .. } => Fate::Nothing,
         }
     }
 

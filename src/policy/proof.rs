@@ -56,6 +56,7 @@ pub(super) fn shown(fact: &Fact, policy: &Policy) -> Option<Level> {
         | FactKind::Reactivate { .. }
         | FactKind::Imported(_)
         | FactKind::Attributes(_)
-        | FactKind::Limit(_) => None,
+        | FactKind::Limit(_)
+        | FactKind::Confirm { .. } => None,
     }
 }

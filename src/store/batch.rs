@@ -210,7 +210,23 @@ impl<'a> ContactChanges<'a> {
         if self.is_undone(event.id)? {
             entry = fact::void(&entry);
         }
-        self.put(address, key, entry)
+        self.put(address, key, entry)?;
+        match &event.what {
+            What::Confirm { target, .. } if !self.is_undone(event.id)? => self.confirmed(*target, event),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a person vouches for is on record again, should it have gone with the oldest of what nothing vouched for.
+    fn confirmed(&mut self, target: EventId, confirm: &Event) -> Result<(), StoreError> {
+        let Some(stored) = events::get(&self.engine.events, target)? else { return Ok(()) };
+        let Some(key) = key_of(&stored).filter(|_| stored.event.address == confirm.address) else { return Ok(()) };
+        if self.entry(&key)?.is_some() || self.is_undone(target)? {
+            return Ok(());
+        }
+        let fact = stored.event.fact();
+        let entry = fact::encode(target, stored.event.at, fact.as_ref().map(|fact| &fact.what));
+        self.put(stored.event.address.as_ref(), key, entry)
     }
 
     /// Takes the fact of an event out of its contact's record; the entry goes on recognising a repeat.
@@ -223,7 +239,11 @@ impl<'a> ContactChanges<'a> {
             let address = stored.event.address.iter();
             self.touched.extend(address.map(|address| (self.on_record.fingerprint(address.as_str()), false)));
         }
-        Ok(())
+        match (&stored.event.what, &stored.event.address) {
+            // What it confirmed is one of those again that nothing vouches for.
+            (What::Confirm { .. }, Some(address)) => self.drop_oldest_unverified(address),
+            _ => Ok(()),
+        }
     }
 
     /// Adds a piece of an import: many contacts, in order of address or nearly.
@@ -270,12 +290,14 @@ impl<'a> ContactChanges<'a> {
         self.entries.range(prefix.to_vec()..).next().is_some_and(|(key, _)| key.starts_with(prefix))
     }
 
-    /// Keeps the newest [`UNVERIFIED_KEPT`], in whatever order they came.
+    /// Keeps the newest [`UNVERIFIED_KEPT`], in whatever order they came, beside those that a person confirmed.
     fn drop_oldest_unverified(&mut self, address: &Address) -> Result<(), StoreError> {
         let prefix = contacts::prefix(Some(address));
         let mut unverified = BTreeMap::new();
+        let mut confirmed = BTreeSet::new();
         let mut keep = |key: &[u8], entry: &[u8]| match Head::read(key, entry) {
             Ok(head) if head.unverified() => drop(unverified.insert((head.at, head.event), key.to_vec())),
+            Ok(head) if head.confirms() => confirmed.extend(fact::confirms(key, entry)),
             _ => {}
         };
         for entry in self.contacts.scan_prefix(&prefix) {
@@ -287,6 +309,7 @@ impl<'a> ContactChanges<'a> {
         for (key, entry) in self.entries.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)) {
             entry.iter().for_each(|entry| keep(key, entry));
         }
+        unverified.retain(|(_, event), _| !confirmed.contains(event));
         while unverified.len() > UNVERIFIED_KEPT {
             if let Some((_, oldest)) = unverified.pop_first() {
                 self.entries.insert(oldest, None);

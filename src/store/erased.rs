@@ -111,7 +111,9 @@ pub fn strip(event: &mut NewEvent, erased: &dyn Fn(&Address) -> bool) {
         }
         What::Sent { message_id, .. } => *message_id = None,
         What::Skip { forward_path, .. } => *forward_path = None,
-        What::Suppress { reason, .. } | What::Reactivate { reason, .. } => reason.clear(),
+        What::Suppress { reason, .. } | What::Reactivate { reason, .. } | What::Confirm { reason, .. } => {
+            reason.clear();
+        }
         What::ListAdd { entry, reason, .. } | What::ListRemove { entry, reason, .. } => {
             entry.clear();
             reason.clear();

@@ -3,7 +3,7 @@
 //! | octets | what |
 //! |---|---|
 //! | 1 | version |
-//! | 1 | flags: 1 may suppress, 2 a response that nothing vouches for |
+//! | 1 | flags: 1 may suppress, 2 a response that nothing vouches for, 4 confirms another event |
 //! | 16 | event id |
 //! | 12 | time: seconds, nanoseconds |
 //! | rest | the fact; empty where the event adds none, or was undone, and the entry only recognises a repeat |
@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 const VERSION: u8 = 1;
 const MAY_SUPPRESS: u8 = 1;
 const UNVERIFIED: u8 = 2;
+const CONFIRMS: u8 = 4;
 
 /// Octets of a head.
 const HEAD: usize = 30;
@@ -68,6 +69,11 @@ impl Head {
     pub fn unverified(&self) -> bool {
         self.flags & UNVERIFIED != 0
     }
+
+    /// Whether a person vouches by it for another event.
+    pub fn confirms(&self) -> bool {
+        self.flags & CONFIRMS != 0
+    }
 }
 
 /// Whether a fact may, under some policy, keep mail from the contact.
@@ -80,9 +86,12 @@ pub fn may_suppress(fact: &FactKind) -> bool {
         FactKind::Suppress { .. } | FactKind::Imported(_) => true,
         // A limit keeps mail from the contact, too: whoever screens must read the record.
         FactKind::Limit(limit) => limit.is_some(),
-        FactKind::Sent { .. } | FactKind::Reactivate { .. } | FactKind::Activity { .. } | FactKind::Attributes(_) => {
-            false
-        }
+        // What it confirms may, and says so itself.
+        FactKind::Sent { .. }
+        | FactKind::Reactivate { .. }
+        | FactKind::Activity { .. }
+        | FactKind::Attributes(_)
+        | FactKind::Confirm { .. } => false,
     }
 }
 
@@ -99,10 +108,13 @@ pub fn encode(event: EventId, at: Timestamp, fact: Option<&FactKind>) -> Vec<u8>
         | FactKind::Imported(_)
         | FactKind::Activity { .. }
         | FactKind::Attributes(_)
-        | FactKind::Limit(_) => false,
+        | FactKind::Limit(_)
+        | FactKind::Confirm { .. } => false,
     };
+    let confirms = matches!(fact, Some(FactKind::Confirm { .. }));
     let flags = fact.filter(|fact| may_suppress(fact)).map_or(0, |_| MAY_SUPPRESS)
-        | fact.filter(unverified).map_or(0, |_| UNVERIFIED);
+        | fact.filter(unverified).map_or(0, |_| UNVERIFIED)
+        | if confirms { CONFIRMS } else { 0 };
     let mut entry = vec![VERSION, flags];
     entry.extend(event.0.to_be_bytes());
     put_time(&mut entry, at);
@@ -142,6 +154,10 @@ pub fn encode(event: EventId, at: Timestamp, fact: Option<&FactKind>) -> Vec<u8>
             entry.extend(messages.to_be_bytes());
             entry.extend(window_secs.to_be_bytes());
         }
+        Some(FactKind::Confirm { target }) => {
+            entry.push(10);
+            entry.extend(target.0.to_be_bytes());
+        }
     }
     entry
 }
@@ -151,7 +167,7 @@ pub fn encode(event: EventId, at: Timestamp, fact: Option<&FactKind>) -> Vec<u8>
 pub fn void(entry: &[u8]) -> Vec<u8> {
     let mut head = entry[..entry.len().min(HEAD)].to_vec();
     if let Some(flags) = head.get_mut(1) {
-        *flags &= !MAY_SUPPRESS;
+        *flags &= !(MAY_SUPPRESS | CONFIRMS);
     }
     head
 }
@@ -171,6 +187,14 @@ pub fn decode(key: &[u8], entry: &[u8]) -> Result<Option<Fact>, &'static str> {
     }
     let what = reader.fact().filter(|_| reader.0.is_empty()).ok_or("the fact cannot be read")?;
     Ok(Some(Fact { event: head.event, at: head.at, what }))
+}
+
+/// The event that a person vouches for by the entry under a key.
+pub fn confirms(key: &[u8], entry: &[u8]) -> Option<EventId> {
+    match decode(key, entry) {
+        Ok(Some(Fact { what: FactKind::Confirm { target }, .. })) => Some(target),
+        _ => None,
+    }
 }
 
 fn put_response(entry: &mut Vec<u8>, response: &Response) {
@@ -287,6 +311,7 @@ impl Reader<'_> {
                 let (messages, window_secs) = (u32::from_be_bytes(self.octets()?), u32::from_be_bytes(self.octets()?));
                 Some(FactKind::Limit((window_secs > 0).then_some(Limit { messages, window_secs })))
             }
+            10 => Some(FactKind::Confirm { target: EventId(u128::from_be_bytes(self.octets()?)) }),
             _ => None,
         }
     }

@@ -288,7 +288,8 @@ fn check_void(shared: &Shared, target: EventId) -> Result<Option<Address>, UndoE
         | What::Reactivate { .. }
         | What::Activity { .. }
         | What::Attributes { .. }
-        | What::Limit { .. } => None,
+        | What::Limit { .. }
+        | What::Confirm { .. } => None,
         What::Import { .. } | What::Imported { .. } => Some("it is part of a batch; revert the batch instead"),
         What::Revert { .. } => Some("a batch that was taken back stays so; import it again instead"),
         What::Void { .. } => Some("what was undone stays so; record it again instead"),

@@ -279,7 +279,7 @@ fn weight(event: &NewEvent) -> usize {
         What::Response { evidence, .. } => evidence.diagnostic.as_ref().map_or(0, String::len),
         What::Unreadable { problem, excerpt } => problem.len() + excerpt.len(),
         What::Skip { forward_path, .. } => forward_path.as_ref().map_or(0, String::len),
-        What::Suppress { reason, .. } | What::Reactivate { reason, .. } => reason.len(),
+        What::Suppress { reason, .. } | What::Reactivate { reason, .. } | What::Confirm { reason, .. } => reason.len(),
         What::Imported { entries, .. } => entries.len() * 200,
         What::Attributes { attributes, .. } => attributes.iter().map(|(name, value)| name.len() + value.len()).sum(),
         What::Sent { .. }

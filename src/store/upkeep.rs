@@ -280,6 +280,7 @@ fn drop_words(event: &mut Event) -> bool {
         | What::Import { .. }
         | What::Revert { .. }
         | What::Void { .. }
+        | What::Confirm { .. }
         | What::ListAdd { .. }
         | What::ListRemove { .. }
         | What::Activity { .. }

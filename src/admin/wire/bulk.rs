@@ -4,7 +4,7 @@ use super::{Problem, SuppressionAnswer};
 use crate::bulk::{BadLine, Format};
 use crate::classify::{BounceCode, BounceType, Category};
 use crate::mail::Address;
-use crate::policy::{EventId, OperatorList, State};
+use crate::policy::{Authority, EventId, OperatorList, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +136,76 @@ pub struct VoidAnswer {
     pub after: Option<State>,
     /// Every suppression in force afterwards.
     pub suppressions: Vec<SuppressionAnswer>,
+}
+
+/// The body of `POST /v1/confirm`: which responses, and why. At least one of the others goes with the reason.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmRequest {
+    /// Why.
+    pub reason: String,
+    /// From this time on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub since: Option<String>,
+    /// Before this time.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<String>,
+    /// Of contacts of this domain.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub domain: Option<String>,
+    /// `unverified`: no other needs it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub authority: Option<Authority>,
+}
+
+/// What `POST /v1/events/{id}/confirm` did, or with `?dry_run=true` would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConfirmAnswer {
+    /// The response that was confirmed.
+    pub target: EventId,
+    /// What it was: `bounce`, `complaint`, ...
+    pub kind: String,
+    /// Nothing was recorded.
+    pub dry_run: bool,
+    /// The event that records it, for `POST /v1/events/{id}/void`; `null` in a dry run.
+    pub event: Option<EventId>,
+    /// The contact it is about.
+    pub address: Address,
+    /// How that contact stood.
+    pub before: State,
+    /// How it stands.
+    pub after: State,
+    /// Every suppression in force afterwards.
+    pub suppressions: Vec<SuppressionAnswer>,
+}
+
+/// A line of `POST /v1/confirm`: how far it is, or the last one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ConfirmLine {
+    /// The end.
+    Done {
+        /// Responses that were confirmed, or would be.
+        responses: u64,
+        /// Contacts they are about.
+        contacts: u64,
+        /// Of these, contacts that could be mailed before and cannot any more.
+        suppressed: u64,
+        /// There are more than one request confirms; ask again.
+        more: bool,
+        /// Nothing was recorded.
+        dry_run: bool,
+    },
+    /// Responses confirmed so far.
+    Progress {
+        /// How many.
+        confirmed: u64,
+    },
+    /// The end: it failed; what was confirmed so far stays.
+    Failed {
+        /// Why.
+        error: Problem,
+    },
 }
 
 /// What `DELETE /v1/contacts/{address}` did, or with `?dry_run=true` would do.
