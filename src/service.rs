@@ -4,9 +4,9 @@
 //! asks. Trouble never travels further than here: outgoing mail then goes as `[outbound] on_error` says, a
 //! report is asked to come again, everything else passes.
 
-use crate::authority::{Origin, Tokens, queue_name};
+use crate::authority::{Origin, Signatures, Tokens, queue_name};
 use crate::classify::Rules;
-use crate::inbound::{self, Arrival, Ground, Ingested, Recognised};
+use crate::inbound::{self, Arrival, Ground, Ingested, Recognised, Watch};
 use crate::mail::{Address, ReversePath};
 use crate::milter::server::Judge;
 use crate::milter::{Choose, Conclusion, Edit, ForwardPath, Interest, SmtpReply, Transaction, Verdict, Wanted};
@@ -16,7 +16,7 @@ use crate::outbound::sign::Signed;
 use crate::outbound::{
     self, Domains, Mode, OnError, OtherMail, Screening, SendsOnRecord, Skip, SkipAction, edits, screen,
 };
-use crate::policy::{Limit, Policy, SkipReason, fold};
+use crate::policy::{EventId, Limit, Policy, SkipReason, What, fold};
 use crate::report::{Campaign, Dialects, Kind};
 use crate::store::{NewEvent, Send, Store, StoreError};
 use jiff::Timestamp;
@@ -25,6 +25,9 @@ use std::time::Duration;
 
 /// Longest wait, with a message in hand, for the ledger to be read as far back as a contact's own limit looks.
 const LONGEST_READING: Duration = Duration::from_secs(5);
+
+/// Events looked at in one step for the last answer.
+const LOOKED_AT: usize = 2000;
 
 /// What is in force for one message: made whole by the configuration, replaced whole by a reload.
 pub struct InForce {
@@ -38,6 +41,8 @@ pub struct InForce {
     pub domains: Option<Arc<Domains>>,
     /// `[return_path]`.
     pub inbound: inbound::Settings,
+    /// Checks the signatures of complaints; none where nobody is to be asked.
+    pub signatures: Option<Arc<Signatures>>,
     /// `[policy]` and `[authority] accept_unverified`.
     pub policy: Policy,
     /// The rest of `[authority]`: signs what goes out, proves what comes back.
@@ -54,6 +59,7 @@ pub struct Service {
     in_force: RwLock<Arc<InForce>>,
     sends: Arc<SendsOnRecord>,
     asking: Arc<Asking>,
+    watch: Arc<Watch>,
 }
 
 /// One message in hand: the configuration that was in force when it began serves it to its end.
@@ -62,6 +68,7 @@ pub struct Begun {
     in_force: Arc<InForce>,
     sends: Arc<SendsOnRecord>,
     asking: Arc<Asking>,
+    watch: Arc<Watch>,
 }
 
 impl Service {
@@ -70,7 +77,13 @@ impl Service {
         let sends = SendsOnRecord::new();
         store.set_policy(&in_force.policy);
         sends.cover(&in_force.limits, &store, Timestamp::now());
-        Service { store, in_force: RwLock::new(Arc::new(in_force)), sends, asking: Arc::default() }
+        Service {
+            store,
+            in_force: RwLock::new(Arc::new(in_force)),
+            sends,
+            asking: Arc::default(),
+            watch: Arc::default(),
+        }
     }
 
     /// What is in force now.
@@ -105,19 +118,48 @@ impl Service {
         self.sends.expire(now);
     }
 
+    /// Watches what comes back as a whole.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Tells the watch of what went out and came back before the start. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`] when that cannot be read; silence is no alert then.
+    pub fn look_back(&self, now: Timestamp) -> Result<(), StoreError> {
+        let since = now.checked_sub(inbound::watch::SILENCE).unwrap_or(Timestamp::UNIX_EPOCH);
+        self.store.sends_since(since, &mut |_, at| self.watch.sent(1, at))?;
+        let mut after = Some(EventId::new(since, 0, 0));
+        'looking: loop {
+            let events = self.store.events_after(after, LOOKED_AT)?;
+            let Some(last) = events.last() else { break };
+            after = Some(last.id);
+            for event in events.iter().filter(|event| matches!(event.what, What::Response { .. })) {
+                self.watch.came_back(event.at);
+                // An answer of the last days is enough; one of a week ago would soon be too old.
+                if now.duration_since(event.at).as_hours() < 24 * 3 {
+                    break 'looking;
+                }
+            }
+        }
+        self.watch.is_seeded();
+        Ok(())
+    }
+
     /// Takes a message as if it had arrived on the return path.
     ///
     /// # Errors
     /// [`StoreError`] when nothing could be recorded.
     pub async fn ingest(&self, arrival: Arrival<'_>) -> Result<Ingested, StoreError> {
         let in_force = self.in_force();
-        inbound::ingest(arrival, in_force.ground(), &self.store).await
+        inbound::ingest(arrival, in_force.ground(&self.watch), &self.store).await
     }
 }
 
 impl InForce {
     /// What reports are read and judged by.
-    pub fn ground(&self) -> Ground<'_> {
+    pub fn ground<'a>(&'a self, watch: &'a Watch) -> Ground<'a> {
         Ground {
             limits: &self.inbound.limits,
             campaign_headers: &self.outbound.campaign_headers,
@@ -126,6 +168,8 @@ impl InForce {
             policy: &self.policy,
             tokens: &self.tokens,
             ledger: self.outbound.ledger,
+            signatures: self.signatures.as_deref(),
+            watch,
         }
     }
 
@@ -215,6 +259,7 @@ impl Judge for Service {
             in_force: self.in_force(),
             sends: self.sends.clone(),
             asking: self.asking.clone(),
+            watch: self.watch.clone(),
         }
     }
 
@@ -292,6 +337,7 @@ impl Begun {
             screening.message_id.get_or_insert_with(|| queue_name(queue_id));
         }
         if let Some(send) = screening.into_send(shadow, now) {
+            self.watch.sent(send.recipients.len() as u64, now);
             let by_token = signed.map(|signed| Send { message_id: signed.ledger_name, ..send.clone() });
             let remembered = self.store.remember_send(send);
             let also = by_token.map_or(Ok(()), |send| self.store.remember_uncounted(send));
@@ -403,13 +449,17 @@ impl Begun {
             .filter_map(|recipient| std::str::from_utf8(&recipient.argument).ok())
             .collect();
         let arrival = Arrival { raw: &raw, at: Timestamp::now(), queue_id, origin, came_to: &came_to };
-        let ingested = match inbound::ingest(arrival, self.in_force.ground(), &self.store).await {
+        let ingested = match inbound::ingest(arrival, self.in_force.ground(&self.watch), &self.store).await {
             Ok(ingested) => ingested,
             Err(problem) => {
                 say(&LogEvent::Tempfail { queue_id, problem: &problem.to_string() });
                 return Conclusion { edits: Vec::new(), verdict: Verdict::Tempfail };
             }
         };
+        if let Some(problem) = &ingested.postponed {
+            say(&LogEvent::Tempfail { queue_id, problem });
+            return Conclusion { edits: Vec::new(), verdict: Verdict::Tempfail };
+        }
         for address in &ingested.delivered {
             self.asking.answered(address.domain());
         }

@@ -27,8 +27,8 @@ pub(super) async fn classify(State(app): State<Arc<App>>, request: Request) -> R
     let (_place, mail) = read_mail(&app, request).await?;
     let in_force = app.service.in_force();
     let answer = blocking(move || {
-        let ground = in_force.ground();
-        Ok(classified(&mail, ground.limits, ground.campaign_headers, ground.dialects, ground.rules))
+        let headers = &in_force.outbound.campaign_headers;
+        Ok(classified(&mail, &in_force.inbound.limits, headers, &in_force.dialects, &in_force.rules))
     });
     Ok(json(&answer.await?))
 }
@@ -47,6 +47,10 @@ pub(super) async fn ingest(
     let (_place, mail) = read_mail(&app, request).await?;
     let arrival = Arrival { raw: &mail, at: at.unwrap_or(now), queue_id: "-", origin: Origin::Elsewhere, came_to: &[] };
     let ingested = app.service.ingest(arrival).await?;
+    if let Some(problem) = ingested.postponed {
+        let message = format!("its signature cannot be checked now, try again: {problem}");
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "dns-unavailable", message));
+    }
     Ok(json(&IngestAnswer { kind: ingested.kind, recorded: ingested.recorded, known: ingested.known }))
 }
 

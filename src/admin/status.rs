@@ -4,6 +4,7 @@ use super::answer::{Parameters, Refusal, blocking, json};
 use super::routes::App;
 use super::server::ConfigState;
 use super::wire::{Alert, LastEvent, MilterFigures, Status, StoreFigures};
+use crate::inbound::Watch;
 use crate::ops::event;
 use crate::policy::EventId;
 use crate::store::{Store, StoreError};
@@ -36,7 +37,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Res
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: app.service.in_force().mode,
         uptime_secs: app.started.elapsed().as_secs(),
-        alerts: alerts(&config, &counters),
+        alerts: alerts(&config, &counters, app.service.watch()),
         counters,
         last_events,
         config,
@@ -74,7 +75,7 @@ fn last_events(store: &Store, now: Timestamp) -> Result<BTreeMap<String, LastEve
     Ok(last)
 }
 
-fn alerts(config: &ConfigState, counters: &BTreeMap<String, u64>) -> Vec<Alert> {
+fn alerts(config: &ConfigState, counters: &BTreeMap<String, u64>, watch: &Watch) -> Vec<Alert> {
     let mut alerts = Vec::new();
     let mut alert = |code: &str, message: String| alerts.push(Alert { code: code.to_owned(), message });
     if let Some(error) = &config.reload_error {
@@ -82,13 +83,17 @@ fn alerts(config: &ConfigState, counters: &BTreeMap<String, u64>) -> Vec<Alert> 
     }
     for (name, what) in [
         ("undecided", "outgoing messages could not be decided on and went as `[outbound] on_error` says"),
-        ("tempfail", "reports could not be recorded and were asked to come again"),
+        ("tempfail", "reports could not be recorded or checked and were asked to come again"),
         ("unrecorded", "skips or sends could not be written down"),
     ] {
         if let Some(count @ 1..) = counters.get(name) {
             alert(name, format!("since the start {count} {what}; the log says why"));
         }
     }
+    alerts.extend(watch.alerts(Timestamp::now()).into_iter().map(|(code, message)| {
+        let code = code.to_owned();
+        Alert { code, message }
+    }));
     alerts
 }
 
@@ -104,13 +109,13 @@ mod tests {
     #[test]
     fn all_well_is_no_alert() {
         let counters = BTreeMap::from([("bounce".to_owned(), 9), ("undecided".to_owned(), 0)]);
-        assert_eq!(alerts(&config(None), &counters), []);
+        assert_eq!(alerts(&config(None), &counters, &Watch::default()), []);
     }
 
     #[test]
     fn a_failed_reload_and_undecided_mail_are_alerts() {
         let counters = BTreeMap::from([("undecided".to_owned(), 3)]);
-        let alerts = alerts(&config(Some("line 3: mode")), &counters);
+        let alerts = alerts(&config(Some("line 3: mode")), &counters, &Watch::default());
         let codes: Vec<&str> = alerts.iter().map(|alert| alert.code.as_str()).collect();
         assert_eq!(codes, ["config-not-reloaded", "undecided"]);
         assert!(alerts[0].message.contains("line 3: mode"));

@@ -2,7 +2,8 @@
 //!
 //! In: a report, one of its recipients, and how the report reached us. Out: its [`Authority`], the reason in
 //! words for `show` and the event, and what the send ledger knows. Asked in this order: a token of ours (`signed`),
-//! our own Postfix (`local`), the send ledger (`matched`); what nothing vouches for is `unverified`.
+//! our own Postfix (`local`), the send ledger (`matched`); what nothing vouches for is `unverified`. Of a complaint
+//! [`signature`] tells whether a feedback loop signed it, and [`vouch`] what that is worth.
 //!
 //! A token that proves nothing (expired, altered, another recipient's) takes nothing away from what else vouches: who
 //! wants to forge would leave it out.
@@ -29,15 +30,19 @@
 //! another name in the notification (a client's own `ORCPT`, an address that Postfix rewrote). They are on record, and a
 //! person may confirm them.
 
+pub mod feedback;
 pub mod keys;
+pub mod signature;
 pub mod token;
 pub mod tokens;
 
+pub use feedback::{FeedbackLoop, FeedbackLoops, Identify};
 pub use keys::KeyRing;
+pub use signature::{Signature, Signatures};
 pub use token::{Bound, Token, TokenError};
 pub use tokens::{SenderDomain, Settings, Tokens, ledger_name};
 
-use crate::mail::{Address, MessageId};
+use crate::mail::{Address, MessageId, mailboxes};
 use crate::policy::Authority;
 use crate::report::Report;
 use crate::store::{SendMatch, Store, StoreError};
@@ -155,6 +160,50 @@ fn by_origin(report: &Report, recipient: &Address, scales: Scales<'_>, store: &S
 /// The name under which the ledger knows a message without a Message-ID. No Message-ID begins with a blank.
 pub fn queue_name(queue_id: &str) -> MessageId {
     MessageId(format!(" queue:{queue_id}"))
+}
+
+/// What a complaint's word is worth once its signatures were checked. A valid one makes it `authenticated` where the
+/// ledger has the contact; whoever signed it, it says nothing of a contact that the ledger does not have.
+pub fn vouch(standing: Standing, signature: &Signature) -> Standing {
+    let Standing { authority, because, send } = standing;
+    let of_ledger = send.as_ref().is_some_and(|send| send.recipient);
+    let (authority, because) = match (signature, authority) {
+        (Signature::None, _) => (authority, because),
+        (Signature::Valid(of), Authority::Unverified | Authority::Matched)
+            if of_ledger && of.identify.contains(&Identify::Ledger) =>
+        {
+            (Authority::Authenticated, format!("signed by the feedback loop of {}; {because}", of.domain))
+        }
+        (Signature::Valid(of), _) => (authority, format!("{because}; signed by the feedback loop of {}", of.domain)),
+        (Signature::Invalid(problem) | Signature::Unknown(problem), _) => (authority, format!("{because}; {problem}")),
+    };
+    Standing { authority, because, send }
+}
+
+/// Names the contact of a signed complaint that names none, or one that the message was not sent to (it may have been
+/// forwarded): whoever the returned message was to, if the ledger knows that it went to that one contact alone.
+///
+/// # Errors
+/// [`StoreError`] when the ledger cannot be asked.
+pub fn named_alone(report: &mut Report, signature: &Signature, store: &Store) -> Result<(), StoreError> {
+    let Signature::Valid(of) = signature else { return Ok(()) };
+    let (Some(returned), [recipient]) = (&report.returned, report.recipients.as_mut_slice()) else { return Ok(()) };
+    let Some(message_id) = returned.message_id.as_ref().filter(|_| of.identify.contains(&Identify::Ledger)) else {
+        return Ok(());
+    };
+    if let Some(named) = &recipient.address
+        && store.find_send(message_id, named)?.is_some_and(|send| send.recipient)
+    {
+        return Ok(());
+    }
+    let to = returned.headers.get("To").unwrap_or_default();
+    let [to] = mailboxes(&to)[..] else { return Ok(()) };
+    if let Ok(to) = Address::parse(to)
+        && store.sent_alone(message_id, &to)? == Some(true)
+    {
+        recipient.address = Some(to);
+    }
+    Ok(())
 }
 
 /// Whether a notification from the non-SMTP path bears the marks of the Postfix that handed it to us: the

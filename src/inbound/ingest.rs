@@ -1,7 +1,8 @@
 //! Takes one message that came back through all steps.
 
 use super::respond::{content_keys, response};
-use crate::authority::{Origin, Scales, Tokens, weigh};
+use super::watch::{Reference, Watch};
+use crate::authority::{Origin, Scales, Signature, Signatures, Standing, Tokens, named_alone, vouch, weigh};
 use crate::classify::Rules;
 use crate::mail::{Address, Limits, Message};
 use crate::ops::event::{LogEvent, say};
@@ -29,7 +30,7 @@ pub struct Arrival<'a> {
 }
 
 /// What a report is read and judged by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Ground<'a> {
     /// What one message may cost.
     pub limits: &'a Limits,
@@ -45,6 +46,10 @@ pub struct Ground<'a> {
     pub tokens: &'a Tokens,
     /// Whether the ledger is kept.
     pub ledger: bool,
+    /// Checks the signatures of complaints; none where nobody is to be asked.
+    pub signatures: Option<&'a Signatures>,
+    /// Watches what comes back as a whole.
+    pub watch: &'a Watch,
 }
 
 /// What became of it.
@@ -60,6 +65,8 @@ pub struct Ingested {
     pub counts: bool,
     /// Whom somebody who can be believed says it was delivered to.
     pub delivered: Vec<Address>,
+    /// Why nothing was recorded, though it is ours to read: it must come again.
+    pub postponed: Option<String>,
 }
 
 /// Reads, authorises, classifies, records durably, and says so in the log.
@@ -71,29 +78,30 @@ pub struct Ingested {
 /// [`StoreError`] when nothing could be recorded; then nothing was, and the report must come again.
 pub async fn ingest(arrival: Arrival<'_>, ground: Ground<'_>, store: &Store) -> Result<Ingested, StoreError> {
     let message = Message::read(arrival.raw, ground.limits);
-    let (kind, events) = match report::read(&message, ground.dialects) {
-        Ok(None) => {
-            return Ok(Ingested {
-                kind: Kind::Other,
-                recorded: Vec::new(),
-                known: Vec::new(),
-                counts: false,
-                delivered: Vec::new(),
-            });
+    let read = report::read(&message, ground.dialects);
+    drop(message);
+    let (kind, events) = match read {
+        Ok(None) => return Ok(Ingested::nothing(Kind::Other)),
+        Ok(Some(mut report)) => {
+            let signature = signature(&report, arrival, ground, store).await?;
+            named_alone(&mut report, &signature, store)?;
+            if let Some(problem) = postponed(&report, &signature, arrival, ground, store)? {
+                return Ok(Ingested { postponed: Some(problem), ..Ingested::nothing(report.kind) });
+            }
+            responses(&report, &signature, arrival, ground, store)?
         }
-        Ok(Some(report)) => responses(&report, arrival, ground, store)?,
         Err(problem) => (Kind::Other, vec![unreadable(problem.to_string(), arrival)]),
     };
-    drop(message);
     let answers = store.record(events.clone()).await?;
     let counts = events.iter().any(|event| may_count(&event.what, ground.policy));
     let delivered = events.iter().filter_map(|event| delivered_to(event, ground.policy)).collect();
-    let mut ingested = Ingested { kind, recorded: Vec::new(), known: Vec::new(), counts, delivered };
+    let mut ingested = Ingested { counts, delivered, ..Ingested::nothing(kind) };
     for (event, answer) in events.iter().zip(answers) {
         match answer {
             Recorded::New(id) => {
                 ingested.recorded.push(id);
                 tell(event, id, ground.policy, store, arrival);
+                watch_response(&event.what, ground.watch, arrival.at);
             }
             Recorded::Known(id) => {
                 ingested.known.push(id);
@@ -102,6 +110,81 @@ pub async fn ingest(arrival: Arrival<'_>, ground: Ground<'_>, store: &Store) -> 
         }
     }
     Ok(ingested)
+}
+
+impl Ingested {
+    /// Nothing came of it.
+    fn nothing(kind: Kind) -> Ingested {
+        Ingested {
+            kind,
+            recorded: Vec::new(),
+            known: Vec::new(),
+            counts: false,
+            delivered: Vec::new(),
+            postponed: None,
+        }
+    }
+}
+
+/// What the signatures of a complaint say. Nobody is asked about one that could not be believed whoever signed it:
+/// that does not name a message of ours.
+async fn signature(
+    report: &Report,
+    arrival: Arrival<'_>,
+    ground: Ground<'_>,
+    store: &Store,
+) -> Result<Signature, StoreError> {
+    let is_complaint = matches!(report.kind, Kind::Complaint | Kind::NotSpam | Kind::OptOut);
+    let message_id = report.returned.as_ref().and_then(|returned| returned.message_id.as_ref());
+    match (ground.signatures, message_id) {
+        (Some(signatures), Some(message_id)) if is_complaint && store.remembers(message_id)? => {
+            Ok(signatures.check(arrival.raw).await)
+        }
+        _ => Ok(Signature::None),
+    }
+}
+
+/// Why a complaint is to come again, if it is: its signature cannot be checked now, and nothing else vouches for it.
+/// After a day it is recorded as it stands.
+fn postponed(
+    report: &Report,
+    signature: &Signature,
+    arrival: Arrival<'_>,
+    ground: Ground<'_>,
+    store: &Store,
+) -> Result<Option<String>, StoreError> {
+    let Signature::Unknown(problem) = signature else { return Ok(None) };
+    let carried = ground.tokens.carried(report, arrival.came_to, arrival.at);
+    let scales = Scales { origin: arrival.origin, carried: &carried, tokens: ground.tokens, ledger: ground.ledger };
+    for recipient in &report.recipients {
+        let Some(address) = &recipient.address else { continue };
+        if weigh(report, address, scales, store)?.authority != Authority::Unverified {
+            return Ok(None);
+        }
+    }
+    let key = content_keys(report, arrival.raw).first().copied();
+    let key = key.unwrap_or_else(|| ContentKey::of(&[b"octets", arrival.raw]));
+    Ok(ground.watch.should_wait(key, arrival.at).then(|| problem.clone()))
+}
+
+/// Notes that something came back, and a complaint that matches nothing we remember.
+fn watch_response(what: &What, watch: &Watch, at: Timestamp) {
+    let What::Response { response, .. } = what else { return };
+    watch.came_back(at);
+    let is_complaint = matches!(response.kind, Kind::Complaint | Kind::OptOut);
+    if is_complaint && response.authority == Authority::Unverified {
+        watch.unmatched_complaint(at);
+    }
+}
+
+/// Notes which message of ours a report refers to, and says so when that is a replay.
+fn watch_reference(report: &Report, recipient: &Address, standing: &Standing, arrival: Arrival<'_>, watch: &Watch) {
+    let message_id = report.returned.as_ref().and_then(|returned| returned.message_id.as_ref());
+    if let (Some(message_id), Some(send)) = (message_id, &standing.send)
+        && let Some(replay) = watch.refers(Reference::MessageId(message_id), recipient, send.recipient, arrival.at)
+    {
+        say(&LogEvent::Replay { queue_id: arrival.queue_id, reference: &message_id.0, how: replay.as_str() });
+    }
 }
 
 fn may_count(what: &What, policy: &Policy) -> bool {
@@ -123,6 +206,7 @@ fn delivered_to(event: &NewEvent, policy: &Policy) -> Option<Address> {
 /// One event for each recipient the report names; one `unreadable` event where it names nobody.
 fn responses(
     report: &Report,
+    signature: &Signature,
     arrival: Arrival<'_>,
     ground: Ground<'_>,
     store: &Store,
@@ -134,7 +218,8 @@ fn responses(
     let mut events = Vec::with_capacity(report.recipients.len());
     for (recipient, key) in report.recipients.iter().zip(keys) {
         let Some(address) = &recipient.address else { continue };
-        let standing = weigh(report, address, scales, store)?;
+        let standing = vouch(weigh(report, address, scales, store)?, signature);
+        watch_reference(report, address, &standing, arrival, ground.watch);
         events.push(NewEvent {
             at: arrival.at,
             address: Some(address.clone()),

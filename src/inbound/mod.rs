@@ -5,8 +5,10 @@
 
 pub mod ingest;
 mod respond;
+pub mod watch;
 
 pub use ingest::{Arrival, Ground, Ingested, ingest};
+pub use watch::Watch;
 
 use crate::mail::{Limits, ReturnPath};
 use serde::{Deserialize, Serialize};

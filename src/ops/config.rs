@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every key, in the order of `config/backstop.toml`.
-pub const KEYS: [&str; 87] = [
+pub const KEYS: [&str; 88] = [
     "mode",
+    "feedback_loop",
     "milter.listen",
     "milter.connections",
     "milter.idle_timeout_secs",
@@ -126,6 +127,8 @@ pub struct Config {
     pub return_path: inbound::Settings,
     /// `[outbound]`.
     pub outbound: outbound::Settings,
+    /// `[[feedback_loop]]`: the operator's own.
+    pub feedback_loops: Vec<authority::FeedbackLoop>,
     /// `[dns]`.
     pub dns: outbound::DomainSettings,
     /// `[policy]`, `[authority] accept_unverified`.
@@ -182,6 +185,7 @@ impl Default for Config {
             },
             return_path: inbound::Settings::default(),
             outbound: outbound::Settings::default(),
+            feedback_loops: Vec::new(),
             dns: outbound::DomainSettings::default(),
             policy: policy::Policy::default(),
             authority: authority::Settings::default(),
@@ -224,6 +228,7 @@ impl Config {
             store: sections::read_store(&keys, default.store)?,
             return_path: sections::read_return_path(&keys, default.return_path)?,
             outbound: sections::read_outbound(&keys, default.outbound)?,
+            feedback_loops: sections::read_feedback_loops(&keys)?,
             dns: sections::read_dns(&keys, default.dns)?,
             policy: policy_section::read_policy(&keys, default.policy)?,
             authority: authority_section::read_authority(&keys, default.authority)?,

@@ -11,7 +11,7 @@ use super::rule_files;
 use super::signals::{Asked, Signals};
 use crate::admin::server::{ConfigState, LastRelease};
 use crate::authority::keys::KeysError;
-use crate::authority::{KeyRing, Tokens};
+use crate::authority::{FeedbackLoops, KeyRing, Signatures, Tokens};
 use crate::classify::{RuleError, Rules};
 use crate::outbound::Domains;
 use crate::service::{InForce, Service};
@@ -92,6 +92,10 @@ pub fn in_force(config: &Config) -> Result<InForce, Failure> {
         outbound: config.outbound.clone(),
         limits: config.limits.clone(),
         domains: domains.transpose().map_err(Failure::Dns)?.map(Arc::new),
+        signatures: Some(Arc::new(Signatures::new(
+            FeedbackLoops::compiled_in().overlaid_by(&config.feedback_loops),
+            &config.dns.servers,
+        ))),
         inbound: config.return_path.clone(),
         policy: config.policy.clone(),
         tokens: Arc::new(tokens(&config.authority)?),
@@ -157,6 +161,8 @@ async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut
     }
     say(&LogEvent::Ready { milter: &running.listeners(), admin: &config.admin.socket.display().to_string() });
     let expiry = tokio::spawn(expire_daily(service.clone()));
+    let watched = service.clone();
+    drop(tokio::task::spawn_blocking(move || watched.look_back(Timestamp::now())));
     let release = tokio::spawn(release_hourly(service.clone(), running.last_release.clone()));
     loop {
         match signals.next().await {

@@ -5,7 +5,7 @@
 
 use super::line::Line;
 use crate::mail::Address;
-use crate::policy::{EventId, Limit, Response, SkipReason};
+use crate::policy::{Authority, EventId, Limit, Response, SkipReason};
 use crate::report::{Campaign, Kind};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -124,6 +124,15 @@ pub enum LogEvent<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// Reports refer to one message of ours as no mail server does.
+    Replay {
+        /// Queue id.
+        queue_id: &'a str,
+        /// The Message-ID, or the token.
+        reference: &'a str,
+        /// How.
+        how: &'a str,
+    },
     /// The daemon serves.
     Ready {
         /// Its milter listeners.
@@ -207,7 +216,7 @@ pub enum Touched<'a> {
 }
 
 /// The name of every event, in the order of [`LogEvent`], and how loud it is.
-pub const EVENTS: [(&str, Level); 25] = [
+pub const EVENTS: [(&str, Level); 26] = [
     ("skip", Level::INFO),
     ("discard", Level::INFO),
     ("response", Level::INFO),
@@ -221,6 +230,7 @@ pub const EVENTS: [(&str, Level); 25] = [
     ("over-limit", Level::WARN),
     ("unrecorded", Level::WARN),
     ("operator", Level::INFO),
+    ("replay", Level::WARN),
     ("ready", Level::INFO),
     ("reload", Level::INFO),
     ("reload-refused", Level::ERROR),
@@ -239,10 +249,26 @@ static COUNTS: [AtomicU64; EVENTS.len()] = [const { AtomicU64::new(0) }; EVENTS.
 /// Milliseconds since 1970; 0 for never.
 static LAST: [AtomicI64; EVENTS.len()] = [const { AtomicI64::new(0) }; EVENTS.len()];
 
+/// Responses recorded, in the order of [`AUTHORITIES`].
+static BY_AUTHORITY: [AtomicU64; AUTHORITIES.len()] = [const { AtomicU64::new(0) }; AUTHORITIES.len()];
+const AUTHORITIES: [Authority; 6] = [
+    Authority::Unverified,
+    Authority::Authenticated,
+    Authority::Matched,
+    Authority::Local,
+    Authority::Signed,
+    Authority::Operator,
+];
+
 /// Writes the line and counts. Costs next to nothing more than the count where the level is not asked for.
 pub fn say(event: &LogEvent<'_>) {
     let place = event.place();
     COUNTS[place].fetch_add(1, Relaxed);
+    if let LogEvent::Response { response, .. } = event {
+        if let Some(of) = AUTHORITIES.iter().position(|authority| *authority == response.authority) {
+            BY_AUTHORITY[of].fetch_add(1, Relaxed);
+        }
+    }
     LAST[place].store(Timestamp::now().as_millisecond(), Relaxed);
     match EVENTS[place].1 {
         Level::ERROR if tracing::enabled!(Level::ERROR) => tracing::error!("{}", event.line()),
@@ -256,6 +282,12 @@ pub fn say(event: &LogEvent<'_>) {
 pub fn counters() -> BTreeMap<String, u64> {
     let counts = COUNTS.iter().map(|count| count.load(Relaxed));
     EVENTS.iter().map(|(name, _)| (*name).to_owned()).zip(counts).collect()
+}
+
+/// How many responses were recorded since the start, by the authority they had.
+pub fn responses_by_authority() -> Vec<(&'static str, u64)> {
+    let counts = BY_AUTHORITY.iter().map(|count| count.load(Relaxed));
+    AUTHORITIES.iter().map(|authority| authority.as_str()).zip(counts).collect()
 }
 
 /// When each event was said last, for those that were.
@@ -286,18 +318,19 @@ impl LogEvent<'_> {
             LogEvent::OverLimit { .. } => 10,
             LogEvent::Unrecorded { .. } => 11,
             LogEvent::Operator { .. } => 12,
-            LogEvent::Ready { .. } => 13,
-            LogEvent::Reload { .. } => 14,
-            LogEvent::ReloadRefused { .. } => 15,
-            LogEvent::Expire { .. } => 16,
-            LogEvent::ExpireFailed { .. } => 17,
-            LogEvent::Release { .. } => 18,
-            LogEvent::ReleaseFailed { .. } => 19,
-            LogEvent::LimitsLoaded { .. } => 20,
-            LogEvent::LimitsNotLoaded { .. } => 21,
-            LogEvent::Stop { .. } => 22,
-            LogEvent::Stopped => 23,
-            LogEvent::Panic { .. } => 24,
+            LogEvent::Replay { .. } => 13,
+            LogEvent::Ready { .. } => 14,
+            LogEvent::Reload { .. } => 15,
+            LogEvent::ReloadRefused { .. } => 16,
+            LogEvent::Expire { .. } => 17,
+            LogEvent::ExpireFailed { .. } => 18,
+            LogEvent::Release { .. } => 19,
+            LogEvent::ReleaseFailed { .. } => 20,
+            LogEvent::LimitsLoaded { .. } => 21,
+            LogEvent::LimitsNotLoaded { .. } => 22,
+            LogEvent::Stop { .. } => 23,
+            LogEvent::Stopped => 24,
+            LogEvent::Panic { .. } => 25,
         }
     }
 
@@ -347,6 +380,9 @@ impl LogEvent<'_> {
                     Touched::Nameless => line,
                 };
                 line.word("action", action).number("uid", u64::from(uid)).text("reason", reason)
+            }
+            LogEvent::Replay { queue_id, reference, how } => {
+                line.word("queue_id", queue_id).text("reference", reference).text("how", how)
             }
             LogEvent::Ready { milter, admin } => line.word("milter", milter).word("admin", admin),
             LogEvent::Reload { file, restart } => {

@@ -5,6 +5,7 @@
 
 use super::config::{Config, ConfigError};
 use super::keys::{Keys, boolean, number, string, word};
+use crate::authority::{FeedbackLoop, Identify};
 use crate::inbound::Recognised;
 use crate::mail::{Address, ReturnPath};
 use crate::milter::ListenAddress;
@@ -158,6 +159,37 @@ pub fn read_dns(keys: &Keys<'_>, default: outbound::DomainSettings) -> Result<ou
         timeout: keys.get("dns.timeout_secs", default.timeout, seconds(1..=30))?,
         ..default
     })
+}
+
+/// `[[feedback_loop]]`.
+pub fn read_feedback_loops(keys: &Keys<'_>) -> Result<Vec<FeedbackLoop>, ConfigError> {
+    const KEY: &str = "feedback_loop";
+    const KEYS: [&str; 4] =
+        ["feedback_loop.domain", "feedback_loop.signed_by", "feedback_loop.from", "feedback_loop.identify"];
+    let identify = |text: &str| match text {
+        "token" => Ok(Identify::Token),
+        "ledger" => Ok(Identify::Ledger),
+        _ => Err(format!("\"{text}\" cannot be used; it takes \"token\" and \"ledger\"")),
+    };
+    let signer = |text: &str| match text.strip_prefix('.') {
+        Some(parent) => domain(parent).map(|parent| format!(".{parent}")),
+        None => domain(text),
+    };
+    let read = |own: &Keys<'_>| {
+        let named = own.get(KEYS[0], None, |value| domain(&string(value)?).map(Some))?;
+        let Some(domain) = named else {
+            return Err(own.refuse(KEY, "has no domain; give the loop a name, such as domain = \"example.net\""));
+        };
+        let identify = own.list(KEYS[3], vec![Identify::Token, Identify::Ledger], identify)?;
+        let (signed_by, from) =
+            (own.list(KEYS[1], vec![domain.clone()], signer)?, own.list(KEYS[2], Vec::new(), address)?);
+        Ok(FeedbackLoop { domain, signed_by, from, identify })
+    };
+    let loops: Vec<FeedbackLoop> = keys.tables(KEY, &KEYS)?.iter().map(read).collect::<Result<_, _>>()?;
+    match (1..loops.len()).find(|place| loops[..*place].iter().any(|known| known.domain == loops[*place].domain)) {
+        Some(twice) => Err(keys.refuse(KEY, &format!("names {} twice", loops[twice].domain))),
+        None => Ok(loops),
+    }
 }
 
 /// `[limits]`.

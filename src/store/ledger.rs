@@ -231,6 +231,25 @@ pub fn find(
     Ok(found)
 }
 
+/// Whether the tree knows a message, and if so whether it went to this recipient alone.
+///
+/// # Errors
+/// [`StoreError`] when it cannot be read.
+pub fn alone(
+    ledger: &Tree,
+    days: impl Iterator<Item = u32>,
+    message: MessageKey,
+    recipient: Recipient,
+) -> Result<Option<bool>, StoreError> {
+    let mut alone = None;
+    for day in days {
+        let Some(record) = record(ledger, day, message)? else { continue };
+        let only = !record.crowded && record.recipients.iter().all(|known| *known == recipient);
+        alone = Some(alone.unwrap_or(true) && only && !record.recipients.is_empty());
+    }
+    Ok(alone)
+}
+
 /// The days on which there are sends.
 ///
 /// # Errors

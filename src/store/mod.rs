@@ -304,6 +304,34 @@ impl Store {
         Ok(written.filter(|written| written.recipient || pending.is_none()).or(pending))
     }
 
+    /// Whether the ledger knows this Message-ID, and if so whether the message went to this recipient alone. Of a
+    /// send of the last second only that it is known.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn sent_alone(&self, message_id: &MessageId, recipient: &Address) -> Result<Option<bool>, StoreError> {
+        let (message, recipient) = (ledger::message_key(message_id), self.recipient_key(recipient));
+        if self.inner.shared.pending_send(message, recipient).is_some() {
+            return Ok(Some(false));
+        }
+        let days = self.inner.shared.ledger_days.read().unwrap_or_else(PoisonError::into_inner).clone();
+        ledger::alone(&self.inner.shared.read().engine()?.ledger, days.into_iter(), message, recipient)
+    }
+
+    /// Whether the ledger knows this Message-ID.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn remembers(&self, message_id: &MessageId) -> Result<bool, StoreError> {
+        let message = ledger::message_key(message_id);
+        if self.inner.shared.pending_send(message, 0).is_some() {
+            return Ok(true);
+        }
+        let days = self.inner.shared.ledger_days.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let reading = self.inner.shared.read();
+        Ok(ledger::find(&reading.engine()?.ledger, days.into_iter().rev(), message, 0)?.is_some())
+    }
+
     /// The key by which the ledger knows a recipient.
     pub fn recipient_key(&self, address: &Address) -> u64 {
         ledger::recipient_key(self.address_key(), address)

@@ -129,6 +129,7 @@ pub fn in_force() -> InForce {
     InForce {
         limits: Vec::new(),
         domains: None,
+        signatures: None,
         mode: Mode::Enforce,
         outbound: Default::default(),
         inbound: Default::default(),

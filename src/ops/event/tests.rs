@@ -85,6 +85,10 @@ fn each(told: impl Fn(LogEvent<'_>, &str)) {
         "event=operator action=erase uid=0 reason=GDPR",
     );
     told(
+        LogEvent::Replay { queue_id, reference: "issue-77@example.com", how: "again" },
+        "event=replay queue_id=4XyZ12 reference=issue-77@example.com how=again",
+    );
+    told(
         LogEvent::Ready { milter: "inet:127.0.0.1:8899", admin: "/run/a.sock" },
         "event=ready milter=inet:127.0.0.1:8899 admin=/run/a.sock",
     );
