@@ -1,6 +1,6 @@
 //! `backstop.toml`: what is read, what is refused and in which words, and that every key is written down.
 
-use backstop::authority::SenderDomain;
+use backstop::authority::{Identify, SenderDomain};
 use backstop::classify::Category;
 use backstop::inbound::Recognised;
 use backstop::milter::ListenAddress;
@@ -401,6 +401,19 @@ fn what_cannot_be_used_is_answered_with_file_line_key_and_what_would_do() {
             "[dns]\nservers = [\"127.0.0.1:0\"]",
             "2: dns.servers: \"127.0.0.1:0\" is no address; write it as 192.0.2.53, 127.0.0.1:5353 or [::1]:53",
         ),
+        ("feedback_loop = 9", "1: feedback_loop: takes an array of tables, not an integer"),
+        (
+            "[[feedback_loop]]\nsigned_by = [\"a.example\"]",
+            "1: feedback_loop: has no domain; give the loop a name, such as domain = \"example.net\"",
+        ),
+        (
+            "[[feedback_loop]]\ndomain = \"a.example\"\nidentify = [\"signature\"]",
+            "3: feedback_loop.identify: \"signature\" cannot be used; it takes \"token\" and \"ledger\"",
+        ),
+        (
+            "[[feedback_loop]]\ndomain = \"a.example\"\n[[feedback_loop]]\ndomain = \"A.example\"",
+            "1: feedback_loop: names a.example twice",
+        ),
         (
             "[outbound]\nledger = false\n[[limits.rule]]\nmessages = 9\nwindow = \"1d\"",
             "3: limits.rule: needs outbound.ledger = true, or the sends are forgotten",
@@ -434,6 +447,23 @@ fn what_cannot_be_used_is_answered_with_file_line_key_and_what_would_do() {
     ] {
         assert_eq!(parse(text).expect_err(text), format!("backstop.toml:{want}"), "{text}");
     }
+}
+
+#[test]
+fn a_feedback_loop_signs_as_itself_unless_it_is_said_otherwise() {
+    let text = "[[feedback_loop]]\ndomain = \"Loop.Example\"\n[[feedback_loop]]\ndomain = \"b.example\"\n\
+                signed_by = [\".B.example\"]\nfrom = [\"Staff@b.example\"]\nidentify = [\"ledger\"]";
+    let loops = parse(text).expect("both are valid").feedback_loops;
+    assert_eq!(
+        (loops[0].domain.as_str(), loops[0].signed_by.as_slice()),
+        ("loop.example", &["loop.example".to_owned()][..])
+    );
+    assert_eq!(loops[0].identify, [Identify::Token, Identify::Ledger]);
+    assert_eq!(
+        (loops[1].signed_by.as_slice(), loops[1].from.as_slice()),
+        (&[".b.example".to_owned()][..], &["staff@b.example".to_owned()][..])
+    );
+    assert_eq!(loops[1].identify, [Identify::Ledger]);
 }
 
 #[test]

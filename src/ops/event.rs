@@ -264,10 +264,10 @@ const AUTHORITIES: [Authority; 6] = [
 pub fn say(event: &LogEvent<'_>) {
     let place = event.place();
     COUNTS[place].fetch_add(1, Relaxed);
-    if let LogEvent::Response { response, .. } = event {
-        if let Some(of) = AUTHORITIES.iter().position(|authority| *authority == response.authority) {
-            BY_AUTHORITY[of].fetch_add(1, Relaxed);
-        }
+    if let LogEvent::Response { response, .. } = event
+        && let Some(of) = AUTHORITIES.iter().position(|authority| *authority == response.authority)
+    {
+        BY_AUTHORITY[of].fetch_add(1, Relaxed);
     }
     LAST[place].store(Timestamp::now().as_millisecond(), Relaxed);
     match EVENTS[place].1 {
