@@ -111,7 +111,7 @@ impl Loop {
     }
 
     async fn ingest(&self, mail: &str, at: Timestamp) -> Ingested {
-        let arrival = Arrival { raw: mail.as_bytes(), at, queue_id: "4XyZ12", origin: Origin::Elsewhere };
+        let arrival = Arrival { raw: mail.as_bytes(), at, queue_id: "4XyZ12", origin: Origin::Elsewhere, came_to: &[] };
         self.service.ingest(arrival).await.expect("the store is writable")
     }
 
