@@ -6,14 +6,14 @@ mod dialogue;
 #[path = "common/mta.rs"]
 mod mta;
 
-use backstop::mail::{Address, ListId};
+use backstop::mail::{Address, ListId, MessageId};
 use backstop::milter::ListenAddress;
 use backstop::milter::server::Server;
 use backstop::ops::config::Config;
 use backstop::ops::daemon;
 use backstop::policy::{Scope, What, fold};
 use backstop::service::Service;
-use backstop::store::{NewEvent, Store};
+use backstop::store::{NewEvent, Send, Store};
 use dialogue::Dialogue;
 use jiff::Timestamp;
 use mta::{Mta, Origin, POSTFIX};
@@ -50,6 +50,7 @@ impl Daemon {
         let runtime = Runtime::new().expect("a runtime");
         let suppressed = dialogue.suppressed.iter().map(suppress).collect();
         runtime.block_on(store.record(suppressed)).expect("a store that records");
+        dialogue.sent.iter().for_each(|sent| store.remember_send(send(sent)).expect("room for a send"));
         let service = Arc::new(Service::new(store, daemon::in_force(&config).expect("the rules of the house")));
         let server = runtime.block_on(Server::start(config.milter, service.clone())).expect("a free socket");
         Daemon { runtime, server: Some(server), service, socket, _directory: directory }
@@ -84,6 +85,11 @@ impl Daemon {
         }
         self.runtime.block_on(server.stop());
     }
+}
+
+fn send((message_id, to): &(String, String)) -> Send {
+    let recipients = vec![Address::parse(to).expect("an address")];
+    Send { message_id: MessageId(message_id.clone()), at: Timestamp::now(), campaign: None, list: None, recipients }
 }
 
 fn suppress((address, list): &(String, Option<String>)) -> NewEvent {

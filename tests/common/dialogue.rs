@@ -4,6 +4,7 @@
 //! # What the dialogue shows, in a sentence.
 //! given config [outbound] action = "reject"     a line of backstop.toml
 //! given suppressed joe@out.test                 in the store, for all mail; or `... for list-id`
+//! given sent id@in.test to joe@out.test         in the ledger
 //! given cleanup                                 cleanup(8) speaks; else smtpd(8)
 //! given offer 2 3f 7f                           version, actions, protocol; else what Postfix 3.7 offers
 //!
@@ -33,6 +34,8 @@ pub struct Dialogue {
     pub config: String,
     /// Addresses suppressed at the start, and the list it holds for.
     pub suppressed: Vec<(String, Option<String>)>,
+    /// What the ledger knows at the start: Message-ID and recipient.
+    pub sent: Vec<(String, String)>,
     offer: Offer,
     origin: Origin,
     lines: Vec<(usize, Line)>,
@@ -78,6 +81,7 @@ impl Dialogue {
         let mut dialogue = Dialogue {
             config: String::new(),
             suppressed: Vec::new(),
+            sent: Vec::new(),
             offer: POSTFIX,
             origin: Origin::Smtp,
             lines: Vec::new(),
@@ -123,6 +127,7 @@ impl Dialogue {
                 Some((address, list)) => (address.to_owned(), Some(list.to_owned())),
                 None => (rest.to_owned(), None),
             }),
+            "sent" => self.sent.push(rest.split_once(" to ").map(|(id, to)| (id.to_owned(), to.to_owned()))?),
             "cleanup" => self.origin = Origin::Cleanup,
             "offer" => {
                 let numbers: Option<Vec<u32>> =
