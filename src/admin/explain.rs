@@ -10,9 +10,7 @@ use super::wire::{ExplainAnswer, Ground, NotCountedAnswer, Obstacle, read_scope}
 use crate::mail::{Address, ListId};
 use crate::policy::contact::FactKind;
 use crate::policy::explain::explain;
-use crate::policy::{
-    Authority, Contact, Event, EventId, Fact, Limit, Policy, Scope, SkipReason, State as Stands, What, fold,
-};
+use crate::policy::{Authority, Contact, Event, EventId, Fact, Limit, Scope, SkipReason, State as Stands, What, fold};
 use crate::report::Campaign;
 use crate::service::Service;
 use crate::store::{Store, StoreError};
