@@ -439,7 +439,9 @@ impl Begun {
     /// Reads what came back, and ends it here where it was recognised and configuration says so.
     async fn inspect(&self, transaction: &Transaction) -> Conclusion {
         let queue_id = transaction.queue_id();
-        let own = is_own_notification(transaction);
+        // bounce(8) writes its notifications here. What was received from elsewhere, and handed on by sendmail(1) with
+        // the null reverse path, says so.
+        let own = is_own_notification(transaction) && transaction.headers.get_raw("Received").is_none();
         let origin = if own { Origin::NonSmtp(transaction.macros.get("j")) } else { Origin::Elsewhere };
         let raw = transaction.to_message();
         let came_to: Vec<&str> = transaction

@@ -21,7 +21,8 @@
 //!   switch off a contact whom he has mailed; Postfix's log then has both messages with his user id. To close this, give
 //!   sendmail(1) to programs that may (Postfix's `authorized_submit_users`).
 //! - A *stranger* whose report is handed on by sendmail(1) with the null reverse path, by a mail filter of a user for
-//!   instance, is in that user's place, but for the log.
+//!   instance, is nobody: his mail was received, and says so in `Received`, which bounce(8) never writes. Where the filter
+//!   removes that, he is in that user's place, but for the log.
 //! - A *stranger* who makes our Postfix bounce mail of his own, sent through it to somebody else, gets a notification
 //!   that is genuine and `unverified`: that message was not let out as ours, so it is not in the ledger.
 //!

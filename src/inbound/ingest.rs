@@ -2,7 +2,9 @@
 
 use super::respond::{content_keys, response};
 use super::watch::{Reference, Watch};
-use crate::authority::{Origin, Scales, Signature, Signatures, Standing, Tokens, named_alone, vouch, weigh};
+use crate::authority::{
+    Origin, Scales, Signature, Signatures, Standing, Token, TokenError, Tokens, ledger_name, named_alone, vouch, weigh,
+};
 use crate::classify::Rules;
 use crate::mail::{Address, Limits, Message};
 use crate::ops::event::{LogEvent, say};
@@ -177,13 +179,28 @@ fn watch_response(what: &What, watch: &Watch, at: Timestamp) {
     }
 }
 
-/// Notes which message of ours a report refers to, and says so when that is a replay.
-fn watch_reference(report: &Report, recipient: &Address, standing: &Standing, arrival: Arrival<'_>, watch: &Watch) {
+/// Notes which messages of ours a report refers to, by Message-ID and by token, and says so when that is a replay.
+fn watch_reference(
+    report: &Report,
+    recipient: &Address,
+    standing: &Standing,
+    carried: &[Result<Token, TokenError>],
+    arrival: Arrival<'_>,
+    ground: Ground<'_>,
+) {
+    let Ground { watch, tokens, .. } = ground;
     let message_id = report.returned.as_ref().and_then(|returned| returned.message_id.as_ref());
     if let (Some(message_id), Some(send)) = (message_id, &standing.send)
         && let Some(replay) = watch.refers(Reference::MessageId(message_id), recipient, send.recipient, arrival.at)
     {
         say(&LogEvent::Replay { queue_id: arrival.queue_id, reference: &message_id.0, how: replay.as_str() });
+    }
+    for token in carried.iter().flatten() {
+        let name = ledger_name(token).0;
+        let is_recipient = tokens.names(token, recipient) || standing.send.as_ref().is_some_and(|send| send.recipient);
+        if let Some(replay) = watch.refers(Reference::Token(&name), recipient, is_recipient, arrival.at) {
+            say(&LogEvent::Replay { queue_id: arrival.queue_id, reference: name.trim_start(), how: replay.as_str() });
+        }
     }
 }
 
@@ -219,7 +236,7 @@ fn responses(
     for (recipient, key) in report.recipients.iter().zip(keys) {
         let Some(address) = &recipient.address else { continue };
         let standing = vouch(weigh(report, address, scales, store)?, signature);
-        watch_reference(report, address, &standing, arrival, ground.watch);
+        watch_reference(report, address, &standing, &carried, arrival, ground);
         events.push(NewEvent {
             at: arrival.at,
             address: Some(address.clone()),
