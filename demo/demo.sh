@@ -101,7 +101,8 @@ has_json() {
 
 chapter "A Postfix of its own, and backstopd beside it"
 milter=$dir/postfix/run/milter.sock
-"$rig" start "$dir/postfix" "milter=unix:$milter" >/dev/null
+facts=$("$rig" start "$dir/postfix" "milter=unix:$milter")
+smtpd=$(sed -n "s/^port_smtpd=//p" <<<"$facts")
 cat >"$dir/backstop.toml" <<TOML
 [milter]
 listen = ["unix:$milter"]
@@ -143,6 +144,67 @@ campaign summer ann@good.test bob@hard.test cat@good.test
 expect "accepted by good.test" "$(accepted)" "ann@good.test cat@good.test "
 ! tried bob@hard.test || fail "Postfix tried to deliver to Bob again"
 tell "Nobody tried to reach Bob: he was taken off the envelope before Postfix queued the message."
+
+chapter "Somebody wants Ann off the list, and forges bounces"
+# forged: the mail of somebody who has seen what such notifications look like, and guesses the rest.
+forged() {
+    cat <<MAIL
+From: MAILER-DAEMON@$1 (Mail Delivery System)
+To: bounce@bounces.test
+Subject: Undelivered Mail Returned to Sender
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary="b"
+
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; $1
+X-Postfix-Queue-ID: 4F2Q7x1
+
+Final-Recipient: rfc822; ann@good.test
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 <ann@good.test>: no such user
+
+--b
+Content-Type: text/rfc822-headers
+
+From: news@shop.test
+To: ann@good.test
+Message-ID: <a-good-guess@shop.test>
+
+--b--
+MAIL
+}
+tell "  By SMTP, with the null reverse path:"
+exec {smtp}<>"/dev/tcp/127.0.0.1/$smtpd"
+answered() {
+    local line
+    while read -r -t 20 line <&"$smtp" && [[ $line == ???-* ]]; do :; done
+    [[ ${line-} == "$1"* ]] || fail "Postfix answered \"${line-}\" where $1 was due"
+}
+answered 220
+for command in "EHLO mx.elsewhere.test" "MAIL FROM:<>" "RCPT TO:<bounce@bounces.test>"; do
+    printf '%s\r\n' "$command" >&"$smtp"
+    answered 250
+done
+printf 'DATA\r\n' >&"$smtp"
+answered 354
+{ forged mx.elsewhere.test && echo .; } | sed 's/$/\r/' >&"$smtp"
+answered 250
+printf 'QUIT\r\n' >&"$smtp"
+exec {smtp}>&-
+tell "  and by a user of this host, who imitates its Postfix:"
+tell "  \$ sendmail -f '' bounce@bounces.test"
+forged "$(postconf -c "$dir/postfix/conf" -h myhostname)" | /usr/sbin/sendmail -C "$dir/postfix/conf" -i -f '' bounce@bounces.test
+"$rig" wait "$dir/postfix"
+tell "  \$ backstopctl show ann@good.test"
+ctl show ann@good.test | quote
+has_json ann@good.test '"state": ?"active"' '"authority": ?"unverified"'
+! grep -Eq '"authority": ?"(local|matched|signed|authenticated)"' <<<"$(ctl --json show ann@good.test)" || fail "a forged bounce was believed"
+campaign harvest ann@good.test
+expect "accepted by good.test" "$(accepted)" "ann@good.test "
+tell "Both are on record, so that a person can look into it, and both are without effect: no message of ours is in them."
 
 chapter "Sue's mailbox is full: that may pass, so it takes three campaigns"
 streak=0

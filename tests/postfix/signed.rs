@@ -181,6 +181,25 @@ fn a_local_user_who_imitates_our_postfix_must_name_a_message_that_we_sent() {
 }
 
 #[test]
+fn what_was_received_from_elsewhere_is_not_our_own_postfixs() {
+    let rig = Rig::start();
+    rig.send_campaign("c1", &["ann@good.test", "dan@good.test"]);
+    // The Message-ID is right; a user's mail filter hands the second on.
+    let written_here = imitation("ann@good.test", "hello.c1@shop.test");
+    let handed_on = [
+        b"Received: from mx.elsewhere.test by mx.rig.test\n".to_vec(),
+        imitation("dan@good.test", "hello.c1@shop.test"),
+    ]
+    .concat();
+    for report in [written_here, handed_on] {
+        rig.sendmail("", &[RETURN_PATH], &report);
+    }
+    rig.wait_until_idle();
+    assert_eq!(rig.daemon.responses("ann@good.test")[0]["authority"], "local");
+    assert_eq!(rig.daemon.responses("dan@good.test")[0]["authority"], "matched");
+}
+
+#[test]
 fn our_postfixs_word_on_mail_that_is_no_campaigns_counts_too() {
     let rig = Rig::start();
     let reset = b"From: <accounts@shop.test>\r\nSubject: Reset your password\r\n\r\nFollow this link.\r\n";
