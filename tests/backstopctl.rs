@@ -399,7 +399,9 @@ fn keys_are_made_listed_and_retired_and_a_token_is_read_without_a_daemon() {
         let output = run(arguments);
         stdout(&output).lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
     };
-    assert_eq!(run(&["keys", "list"]).status.code(), Some(1), "nothing to sign with");
+    let none = run(&["keys", "list"]);
+    assert_eq!(none.status.code(), Some(1), "nothing to sign with");
+    assert!(stdout(&none).contains("there are no keys"), "{}", stdout(&none));
     let made = run(&["keys", "new"]);
     assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
     assert!(stdout(&made).starts_with("key 1 is made"), "{}", stdout(&made));

@@ -12,6 +12,7 @@ use crate::mail::Address;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::io;
+use std::path::Path;
 
 #[derive(Serialize)]
 struct Line {
@@ -45,7 +46,7 @@ pub fn keys(command: &KeysCommand, out: &mut Output) -> Result<Exit, Failure> {
     match command {
         KeysCommand::List { directory } => {
             let ring = KeyRing::read(directory).map_err(failure)?;
-            list(&ring, out)
+            list(directory, &ring, out)
         }
         KeysCommand::New { directory } => {
             let key = keys::new_key(directory, now).map_err(failure)?;
@@ -65,7 +66,7 @@ pub fn keys(command: &KeysCommand, out: &mut Output) -> Result<Exit, Failure> {
     }
 }
 
-fn list(ring: &KeyRing, out: &mut Output) -> Result<Exit, Failure> {
+fn list(directory: &Path, ring: &KeyRing, out: &mut Output) -> Result<Exit, Failure> {
     let signing = ring.signing().map(|(id, _)| id);
     let state = |key: &Key| match key.retired {
         Some(_) => "retired",
@@ -78,6 +79,8 @@ fn list(ring: &KeyRing, out: &mut Output) -> Result<Exit, Failure> {
         .collect();
     if out.json() {
         lines.iter().try_for_each(|line| out.object(line))?;
+    } else if lines.is_empty() {
+        out.line(&format!("{}: there are no keys; `backstopctl keys new` makes one", directory.display()))?;
     } else {
         let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
         let row = |line: &Line| {
