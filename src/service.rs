@@ -4,7 +4,7 @@
 //! asks. Trouble never travels further than here: outgoing mail then goes as `[outbound] on_error` says, a
 //! report is asked to come again, everything else passes.
 
-use crate::authority::{Origin, Signatures, Tokens, queue_name};
+use crate::authority::{Envelope, Origin, Signatures, Tokens, queue_name};
 use crate::classify::Rules;
 use crate::inbound::{self, Arrival, Ground, Ingested, Recognised, Watch};
 use crate::mail::{Address, ReversePath};
@@ -250,6 +250,7 @@ impl Judge for Service {
             change_sender: in_force.mode == Mode::Enforce && in_force.tokens.signs(),
             change_headers: in_force.mode == Mode::Enforce,
             add_recipients: in_force.mode == Mode::Enforce && !in_force.inbound.return_path.is_empty(),
+            helo: in_force.signatures.as_ref().is_some_and(|signatures| signatures.loops().ask_spf()),
         }
     }
 
@@ -442,7 +443,12 @@ impl Begun {
         // bounce(8) writes its notifications here. What was received from elsewhere, and handed on by sendmail(1) with
         // the null reverse path, says so.
         let own = is_own_notification(transaction) && transaction.headers.get_raw("Received").is_none();
-        let origin = if own { Origin::NonSmtp(transaction.macros.get("j")) } else { Origin::Elsewhere };
+        let reverse_path = ReversePath::parse(&transaction.reverse_path).ok();
+        let origin = match self.envelope(transaction, reverse_path.as_ref()) {
+            _ if own => Origin::NonSmtp(transaction.macros.get("j")),
+            Some(envelope) => Origin::Smtp(envelope),
+            None => Origin::Elsewhere,
+        };
         let raw = transaction.to_message();
         let came_to: Vec<&str> = transaction
             .recipients
@@ -483,6 +489,22 @@ impl Begun {
         }
         let delete = |recipient: &ForwardPath| Edit::DeleteRecipient(edits::deletable(&recipient.argument));
         Conclusion { edits: ours.into_iter().map(delete).collect(), verdict: Verdict::Continue }
+    }
+
+    /// Who handed a message in from outside, and as whom. What a host of our own hands on came from elsewhere.
+    fn envelope<'a>(
+        &self,
+        transaction: &'a Transaction,
+        reverse_path: Option<&'a ReversePath>,
+    ) -> Option<Envelope<'a>> {
+        if screen::is_outgoing(transaction, &self.in_force.outbound) {
+            return None;
+        }
+        let reverse_path = match reverse_path? {
+            ReversePath::Null => None,
+            ReversePath::Mailbox(address) => Some(address),
+        };
+        Some(Envelope { client: transaction.peer.address?, helo: &transaction.peer.helo, reverse_path })
     }
 
     fn undecided(&self, queue_id: &str, problem: &str, edits: Vec<Edit>) -> Conclusion {

@@ -411,6 +411,10 @@ fn what_cannot_be_used_is_answered_with_file_line_key_and_what_would_do() {
             "3: feedback_loop.identify: \"signature\" cannot be used; it takes \"token\" and \"ledger\"",
         ),
         (
+            "[[feedback_loop]]\ndomain = \"a.example\"\nspf = [\"a.example\", \"..example\"]",
+            "3: feedback_loop.spf: \".example\" is no domain; write it as example.com",
+        ),
+        (
             "[[feedback_loop]]\ndomain = \"a.example\"\n[[feedback_loop]]\ndomain = \"A.example\"",
             "1: feedback_loop: names a.example twice",
         ),
@@ -452,7 +456,7 @@ fn what_cannot_be_used_is_answered_with_file_line_key_and_what_would_do() {
 #[test]
 fn a_feedback_loop_signs_as_itself_unless_it_is_said_otherwise() {
     let text = "[[feedback_loop]]\ndomain = \"Loop.Example\"\n[[feedback_loop]]\ndomain = \"b.example\"\n\
-                signed_by = [\".B.example\"]\nfrom = [\"Staff@b.example\"]\nidentify = [\"ledger\"]";
+                signed_by = [\".B.example\"]\nspf = [\"C.example\", \".c.example\"]\nfrom = [\"Staff@b.example\"]\nidentify = [\"ledger\"]";
     let loops = parse(text).expect("both are valid").feedback_loops;
     assert_eq!(
         (loops[0].domain.as_str(), loops[0].signed_by.as_slice()),
@@ -462,6 +466,10 @@ fn a_feedback_loop_signs_as_itself_unless_it_is_said_otherwise() {
     assert_eq!(
         (loops[1].signed_by.as_slice(), loops[1].from.as_slice()),
         (&[".b.example".to_owned()][..], &["staff@b.example".to_owned()][..])
+    );
+    assert_eq!(
+        (loops[0].spf.as_slice(), loops[1].spf.as_slice()),
+        (&[][..], &["c.example".to_owned(), ".c.example".to_owned()][..])
     );
     assert_eq!(loops[1].identify, [Identify::Ledger]);
 }

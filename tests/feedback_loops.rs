@@ -65,7 +65,7 @@ fn base64(octets: &[u8]) -> String {
 
 fn own(identify: Vec<Identify>) -> FeedbackLoop {
     let (domain, signed_by) = ("fbl.example".to_owned(), vec!["fbl.example".to_owned()]);
-    FeedbackLoop { domain, signed_by, from: Vec::new(), identify }
+    FeedbackLoop { domain, signed_by, spf: Vec::new(), from: Vec::new(), identify }
 }
 
 impl Loop {

@@ -24,7 +24,7 @@ impl Choose for ByCount {
 }
 
 fuzz_target!(|octets: &[u8]| {
-    let wanted = Wanted { answer_recipients: true, change_sender: true, change_headers: true, add_recipients: true };
+    let wanted = Wanted { answer_recipients: true, change_sender: true, change_headers: true, add_recipients: true, helo: true };
     let limits = Limits { packet_bytes: 4096, headers: 20, header_bytes: 2000, body_bytes: 2000, recipients: 10 };
     let mut session = Session::new(wanted, limits);
     let mut cutter = Cutter::new(4096);

@@ -3,7 +3,7 @@
 //! In: a report, one of its recipients, and how the report reached us. Out: its [`Authority`], the reason in
 //! words for `show` and the event, and what the send ledger knows. Asked in this order: a token of ours (`signed`),
 //! our own Postfix (`local`), the send ledger (`matched`); what nothing vouches for is `unverified`. Of a complaint
-//! [`signature`] tells whether a feedback loop signed it, and [`vouch`] what that is worth.
+//! [`signature`] tells whether a feedback loop signed it, or sent it as SPF says, and [`vouch`] what that is worth.
 //!
 //! A token that proves nothing (expired, altered, another recipient's) takes nothing away from what else vouches: who
 //! wants to forge would leave it out.
@@ -25,6 +25,8 @@
 //!   removes that, he is in that user's place, but for the log.
 //! - A *stranger* who makes our Postfix bounce mail of his own, sent through it to somebody else, gets a notification
 //!   that is genuine and `unverified`: that message was not let out as ours, so it is not in the ledger.
+//! - Whoever may send from the hosts of a domain that an entry's `spf` names can write its loop's complaints, about
+//!   messages that he has seen. SPF vouches for hosts and not for content, so no entry that is compiled in has it.
 //!
 //! What it costs: notifications of our own Postfix about messages that the ledger never saw, or has forgotten, are
 //! `unverified`: those sent before Backstop was there, or past it while it was not, and those whose recipient goes by
@@ -34,12 +36,14 @@
 pub mod feedback;
 pub mod keys;
 pub mod signature;
+pub mod spf;
 pub mod token;
 pub mod tokens;
 
 pub use feedback::{FeedbackLoop, FeedbackLoops, Identify};
 pub use keys::KeyRing;
 pub use signature::{Signature, Signatures};
+pub use spf::Envelope;
 pub use token::{Bound, Token, TokenError};
 pub use tokens::{SenderDomain, Settings, Tokens, ledger_name};
 
@@ -54,7 +58,9 @@ pub enum Origin<'a> {
     /// From a program on this host with the null reverse path, as bounce(8) sends its notifications. Holds
     /// Postfix's `myhostname` (macro `j`), where told.
     NonSmtp(Option<&'a str>),
-    /// By SMTP, or handed in by an operator.
+    /// By SMTP, from outside.
+    Smtp(Envelope<'a>),
+    /// By SMTP through a host of our own, so that nothing is known of its client; or handed in by an operator.
     Elsewhere,
 }
 
@@ -163,19 +169,20 @@ pub fn queue_name(queue_id: &str) -> MessageId {
     MessageId(format!(" queue:{queue_id}"))
 }
 
-/// What a complaint's word is worth once its signatures were checked. A valid one makes it `authenticated` where the
-/// ledger has the contact; whoever signed it, it says nothing of a contact that the ledger does not have.
+/// What a complaint's word is worth once its signatures were checked. A valid one, or SPF in its place, makes it
+/// `authenticated` where the ledger has the contact; whoever signed it, it says nothing of a contact that the ledger
+/// does not have.
 pub fn vouch(standing: Standing, signature: &Signature) -> Standing {
     let Standing { authority, because, send } = standing;
     let of_ledger = send.as_ref().is_some_and(|send| send.recipient);
     let (authority, because) = match (signature, authority) {
         (Signature::None, _) => (authority, because),
-        (Signature::Valid(of), Authority::Unverified | Authority::Matched)
+        (Signature::Valid(of) | Signature::Sent(of), Authority::Unverified | Authority::Matched)
             if of_ledger && of.identify.contains(&Identify::Ledger) =>
         {
-            (Authority::Authenticated, format!("signed by the feedback loop of {}; {because}", of.domain))
+            (Authority::Authenticated, format!("{signature}; {because}"))
         }
-        (Signature::Valid(of), _) => (authority, format!("{because}; signed by the feedback loop of {}", of.domain)),
+        (Signature::Valid(_) | Signature::Sent(_), _) => (authority, format!("{because}; {signature}")),
         (Signature::Invalid(problem) | Signature::Unknown(problem), _) => (authority, format!("{because}; {problem}")),
     };
     Standing { authority, because, send }
@@ -187,7 +194,7 @@ pub fn vouch(standing: Standing, signature: &Signature) -> Standing {
 /// # Errors
 /// [`StoreError`] when the ledger cannot be asked.
 pub fn named_alone(report: &mut Report, signature: &Signature, store: &Store) -> Result<(), StoreError> {
-    let Signature::Valid(of) = signature else { return Ok(()) };
+    let (Signature::Valid(of) | Signature::Sent(of)) = signature else { return Ok(()) };
     let (Some(returned), [recipient]) = (&report.returned, report.recipients.as_mut_slice()) else { return Ok(()) };
     let Some(message_id) = returned.message_id.as_ref().filter(|_| of.identify.contains(&Identify::Ledger)) else {
         return Ok(());

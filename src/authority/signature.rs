@@ -1,10 +1,12 @@
-//! Whether a complaint bears a valid DKIM signature of a feedback loop (RFC 6376).
+//! Whether a complaint bears a valid DKIM signature of a feedback loop (RFC 6376), or SPF vouches for its reverse path
+//! instead (RFC 7208), where the loop's entry says so.
 //!
-//! In: a complaint as it came. Out: which loop signed it, or why that cannot be said. mail-auth verifies; keys are
-//! asked of the DNS, by `[dns] servers`, within [`DEADLINE`], and remembered. Nothing is asked for a mail that bears no
-//! signature of a loop in force.
+//! In: a complaint as it came. Out: which loop signed or sent it, or why that cannot be said. mail-auth verifies; the
+//! DNS is asked by `[dns] servers`, within [`DEADLINE`], and its answers are remembered. Nothing is asked for a mail that
+//! bears no signature, and no reverse path, of a loop in force.
 
 use super::feedback::{FeedbackLoop, FeedbackLoops};
+use super::spf::{self, Envelope, Verdict};
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::system_conf::read_system_conf;
 use mail_auth::common::crypto::Algorithm;
@@ -13,9 +15,9 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::panic::catch_unwind;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-/// Longest time for the keys of one complaint; Postfix waits far longer at the end of a message.
+/// Longest time for the keys and SPF records of one complaint; Postfix waits far longer at the end of a message.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Signatures checked of one complaint.
 const SIGNATURES: usize = 4;
@@ -41,7 +43,9 @@ pub enum Signature {
     None,
     /// This loop signed it.
     Valid(FeedbackLoop),
-    /// It bears a loop's name, but the signature does not hold; and why.
+    /// It bears no signature that holds, but SPF says that this loop sent it.
+    Sent(FeedbackLoop),
+    /// It bears a loop's name, but neither signature nor SPF holds; and why.
     Invalid(String),
     /// It cannot be said now, and why.
     Unknown(String),
@@ -64,16 +68,51 @@ impl Signatures {
         &self.loops
     }
 
-    /// What the signatures of a mail say. The best of them counts: a forwarder's beside it does no harm.
-    pub async fn check(&self, raw: &[u8]) -> Signature {
+    /// What the signatures of a mail say, and where none of them holds, SPF; without its envelope, SPF says nothing.
+    pub async fn check(&self, raw: &[u8], envelope: Option<Envelope<'_>>) -> Signature {
         let raw = with_crlf(raw);
-        let Some(mut message) = read(&raw) else { return Signature::None };
+        let Some(message) = read(&raw) else { return Signature::None };
         let Some(author) = author(&message) else { return Signature::None };
+        let until = Instant::now() + self.deadline;
+        let signed = self.signed(message, &author, until).await;
+        if matches!(signed, Signature::Valid(_)) {
+            return signed;
+        }
+        let sent = match &envelope {
+            Some(envelope) => self.sent(envelope, &author, until).await,
+            None => Signature::None,
+        };
+        match (signed, sent) {
+            (signed, Signature::None) => signed,
+            (Signature::Unknown(problem), Signature::Invalid(_) | Signature::Unknown(_)) => Signature::Unknown(problem),
+            (Signature::Invalid(one), Signature::Invalid(other)) => Signature::Invalid(format!("{one}; {other}")),
+            (_, sent) => sent,
+        }
+    }
+
+    /// What SPF says. Only a pass vouches (RFC 7208 §2.6.3); every other result is worth nothing.
+    async fn sent(&self, envelope: &Envelope<'_>, author: &str, until: Instant) -> Signature {
+        let Some(domain) = envelope.domain() else { return Signature::None };
+        let Some(of) = self.loops.sent_from(&domain, author) else { return Signature::None };
+        let authenticator = match &self.authenticator {
+            Ok(authenticator) => authenticator,
+            Err(problem) => return Signature::Unknown(problem.clone()),
+        };
+        match timeout_at(until, spf::evaluate(authenticator, envelope, &domain)).await {
+            Ok(Verdict::Pass) => Signature::Sent(of.clone()),
+            Ok(Verdict::Other(result)) => Signature::Invalid(format!("SPF of {domain}: {result}")),
+            Ok(Verdict::Trouble) => Signature::Unknown(format!("SPF of {domain}: temperror")),
+            Err(_) => Signature::Unknown(format!("SPF of {domain}: the DNS did not answer in time")),
+        }
+    }
+
+    /// What the signatures say. The best of them counts: a forwarder's beside it does no harm.
+    async fn signed(&self, mut message: AuthenticatedMessage<'_>, author: &str, until: Instant) -> Signature {
         let mut refused = Signature::None;
         message.dkim_headers.retain_mut(|line| {
             let signature = &mut line.header;
             signature.d.make_ascii_lowercase();
-            let Some(of) = self.loops.signed_by(&signature.d, &author) else { return false };
+            let Some(of) = self.loops.signed_by(&signature.d, author) else { return false };
             // What asks for reports or for a third party's word asks the DNS more than we want to know.
             (signature.r, signature.atps) = (false, None);
             let problem = match signature.a {
@@ -94,13 +133,13 @@ impl Signatures {
             Ok(authenticator) => authenticator,
             Err(problem) => return Signature::Unknown(problem.clone()),
         };
-        let Ok(outputs) = timeout(self.deadline, authenticator.verify_dkim(&message)).await else {
+        let Ok(outputs) = timeout_at(until, authenticator.verify_dkim(&message)).await else {
             return Signature::Unknown("the DNS did not answer in time".to_owned());
         };
         let mut best = refused;
         for output in &outputs {
             let Some(signature) = output.signature() else { continue };
-            let Some(of) = self.loops.signed_by(&signature.d, &author) else { continue };
+            let Some(of) = self.loops.signed_by(&signature.d, author) else { continue };
             let told = |problem: &Error| format!("the signature of {}: {problem}", of.domain);
             match output.result() {
                 DkimResult::Pass => return Signature::Valid(of.clone()),
@@ -115,6 +154,17 @@ impl Signatures {
             }
         }
         best
+    }
+}
+
+impl std::fmt::Display for Signature {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Signature::None => f.write_str("not signed by a feedback loop"),
+            Signature::Valid(of) => write!(f, "signed by the feedback loop of {}", of.domain),
+            Signature::Sent(of) => write!(f, "sent by the feedback loop of {}, says SPF", of.domain),
+            Signature::Invalid(problem) | Signature::Unknown(problem) => f.write_str(problem),
+        }
     }
 }
 
@@ -161,7 +211,7 @@ fn read(raw: &[u8]) -> Option<AuthenticatedMessage<'_>> {
     let head = raw.windows(4).position(|octets| octets == b"\r\n\r\n").map_or(raw, |end| &raw[..end]);
     let bears = |line: &&[u8]| line.get(..4).is_some_and(|front| front.eq_ignore_ascii_case(b"dkim"));
     let lines = head.split(|&octet| octet == b'\n').filter(bears).count();
-    if !(1..=SIGNATURE_LINES).contains(&lines) {
+    if lines > SIGNATURE_LINES {
         return None;
     }
     catch_unwind(|| AuthenticatedMessage::parse(raw)).ok().flatten()

@@ -140,13 +140,17 @@ async fn signature(
     let message_id = report.returned.as_ref().and_then(|returned| returned.message_id.as_ref());
     match (ground.signatures, message_id) {
         (Some(signatures), Some(message_id)) if is_complaint && store.remembers(message_id)? => {
-            Ok(signatures.check(arrival.raw).await)
+            let envelope = match arrival.origin {
+                Origin::Smtp(envelope) => Some(envelope),
+                Origin::NonSmtp(_) | Origin::Elsewhere => None,
+            };
+            Ok(signatures.check(arrival.raw, envelope).await)
         }
         _ => Ok(Signature::None),
     }
 }
 
-/// Why a complaint is to come again, if it is: its signature cannot be checked now, and nothing else vouches for it.
+/// Why a complaint is to come again, if it is: its signature or its SPF cannot be checked now, and nothing else vouches for it.
 /// After a day it is recorded as it stands.
 fn postponed(
     report: &Report,

@@ -81,6 +81,8 @@ pub struct Wanted {
     pub change_headers: bool,
     /// Recipients may be re-added with NOTIFY.
     pub add_recipients: bool,
+    /// HELO is told (`[[feedback_loop]] spf`).
+    pub helo: bool,
 }
 
 /// What holds for a connection.
@@ -104,8 +106,7 @@ impl Wanted {
 
     /// The body is answered, or "skip" could not be said; RCPT where recipients may be refused.
     fn protocol(self) -> u32 {
-        protocol::NO_HELO
-            | protocol::NO_UNKNOWN
+        protocol::NO_UNKNOWN
             | protocol::NO_DATA
             | protocol::NO_END_OF_HEADER
             | protocol::WAIVE_CONNECT
@@ -118,6 +119,7 @@ impl Wanted {
             | protocol::SKIP
             | protocol::LEADING_BLANK
             | if self.answer_recipients { 0 } else { protocol::WAIVE_RCPT }
+            | if self.helo { 0 } else { protocol::NO_HELO }
     }
 
     /// The variables we use, by the protocol's number of the stage. A stage that is not named here would keep
@@ -228,8 +230,13 @@ mod tests {
     /// What Postfix 3.7 offers.
     const POSTFIX: Offer = Offer { version: 6, actions: 0x1ff, protocol: 0x1f_ffff };
 
-    const PLAIN: Wanted =
-        Wanted { answer_recipients: false, change_sender: false, change_headers: false, add_recipients: false };
+    const PLAIN: Wanted = Wanted {
+        answer_recipients: false,
+        change_sender: false,
+        change_headers: false,
+        add_recipients: false,
+        helo: false,
+    };
 
     fn answer(wanted: Wanted, offer: Offer) -> (u32, u32, u32, Vec<u8>) {
         let mut out = Vec::new();
@@ -285,11 +292,13 @@ mod tests {
     fn helo_unknown_commands_data_and_end_of_header_are_declined() {
         let (_, _, asked, _) = answer(PLAIN, POSTFIX);
         assert_eq!(asked & 0x37f, 0x002 | 0x100 | 0x200 | 0x040);
+        let (_, _, asked, _) = answer(Wanted { helo: true, ..PLAIN }, POSTFIX);
+        assert_eq!(asked & 0x237f, 0x2000 | 0x100 | 0x200 | 0x040, "told, and not answered");
     }
 
     #[test]
     fn nothing_is_asked_for_that_was_not_offered() {
-        let all = Wanted { answer_recipients: false, change_sender: true, change_headers: true, add_recipients: true };
+        let all = Wanted { change_sender: true, change_headers: true, add_recipients: true, ..PLAIN };
         for bit in 0..32 {
             let offer = Offer { version: 6, actions: 1 << bit, protocol: 1 << bit };
             let (_, actions, protocol, _) = answer(all, offer);

@@ -10,6 +10,9 @@ use super::negotiation::{Agreement, Wanted};
 use super::reply::{Edit, Reply, SmtpReply};
 pub use super::transaction::{ForwardPath, Limits, Peer, Transaction};
 
+/// Longest domain (RFC 5321 §4.5.3.1.2).
+const DOMAIN_OCTETS: usize = 255;
+
 /// Octets of envelope kept of one message, the cost of keeping them included.
 const ENVELOPE_BYTES: usize = 32 << 20;
 
@@ -182,9 +185,14 @@ impl Session {
                     self.transaction.macros.forget_from(Stage::Connect);
                 }
                 self.is_fresh = false;
-                self.transaction.peer = Peer { host: String::from_utf8_lossy(host).into_owned(), address, port };
+                let (host, helo) = (String::from_utf8_lossy(host).into_owned(), String::new());
+                self.transaction.peer = Peer { host, address, port, helo };
             }
-            Command::Helo(_) | Command::Data | Command::Unknown(_) => {}
+            Command::Helo(name) => {
+                let name = if name.len() > DOMAIN_OCTETS { b"" } else { name };
+                self.transaction.peer.helo = String::from_utf8_lossy(name).into_owned();
+            }
+            Command::Data | Command::Unknown(_) => {}
             Command::Mail(argument, parameters) => self.begin(argument, parameters, told),
             Command::Rcpt(argument, parameters) => {
                 if let Some(refusal) = self.add_recipient(argument, parameters, told, agreement, chooser) {

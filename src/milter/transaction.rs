@@ -40,6 +40,8 @@ pub struct Peer {
     pub address: Option<IpAddr>,
     /// Port; 0 for mail that did not come by SMTP.
     pub port: u16,
+    /// The argument of its HELO; empty where not told, not asked for, or longer than a domain may be.
+    pub helo: String,
 }
 
 /// A recipient of the message in hand.

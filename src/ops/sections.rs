@@ -164,8 +164,13 @@ pub fn read_dns(keys: &Keys<'_>, default: outbound::DomainSettings) -> Result<ou
 /// `[[feedback_loop]]`.
 pub fn read_feedback_loops(keys: &Keys<'_>) -> Result<Vec<FeedbackLoop>, ConfigError> {
     const KEY: &str = "feedback_loop";
-    const KEYS: [&str; 4] =
-        ["feedback_loop.domain", "feedback_loop.signed_by", "feedback_loop.from", "feedback_loop.identify"];
+    const KEYS: [&str; 5] = [
+        "feedback_loop.domain",
+        "feedback_loop.signed_by",
+        "feedback_loop.from",
+        "feedback_loop.identify",
+        "feedback_loop.spf",
+    ];
     let identify = |text: &str| match text {
         "token" => Ok(Identify::Token),
         "ledger" => Ok(Identify::Ledger),
@@ -183,7 +188,8 @@ pub fn read_feedback_loops(keys: &Keys<'_>) -> Result<Vec<FeedbackLoop>, ConfigE
         let identify = own.list(KEYS[3], vec![Identify::Token, Identify::Ledger], identify)?;
         let (signed_by, from) =
             (own.list(KEYS[1], vec![domain.clone()], signer)?, own.list(KEYS[2], Vec::new(), address)?);
-        Ok(FeedbackLoop { domain, signed_by, from, identify })
+        let spf = own.list(KEYS[4], Vec::new(), signer)?;
+        Ok(FeedbackLoop { domain, signed_by, spf, from, identify })
     };
     let loops: Vec<FeedbackLoop> = keys.tables(KEY, &KEYS)?.iter().map(read).collect::<Result<_, _>>()?;
     match (1..loops.len()).find(|place| loops[..*place].iter().any(|known| known.domain == loops[*place].domain)) {

@@ -303,7 +303,13 @@ mod tests {
         type Chooser = DeleteAll;
 
         fn wanted(&self) -> Wanted {
-            Wanted { answer_recipients: false, change_sender: false, change_headers: false, add_recipients: false }
+            Wanted {
+                answer_recipients: false,
+                change_sender: false,
+                change_headers: false,
+                add_recipients: false,
+                helo: false,
+            }
         }
 
         fn begin(&self) -> DeleteAll {

@@ -34,7 +34,13 @@ impl Judge for TestJudge {
     type Chooser = TestChooser;
 
     fn wanted(&self) -> Wanted {
-        Wanted { answer_recipients: false, change_sender: false, change_headers: false, add_recipients: false }
+        Wanted {
+            answer_recipients: false,
+            change_sender: false,
+            change_headers: false,
+            add_recipients: false,
+            helo: false,
+        }
     }
 
     fn begin(&self) -> TestChooser {

@@ -5,7 +5,7 @@ use crate::milter::packet::Cutter;
 use std::cell::RefCell;
 
 const WANTED: Wanted =
-    Wanted { answer_recipients: false, change_sender: true, change_headers: true, add_recipients: true };
+    Wanted { answer_recipients: false, change_sender: true, change_headers: true, add_recipients: true, helo: true };
 const REFUSING: Wanted = Wanted { answer_recipients: true, ..WANTED };
 
 /// What Postfix 3.7 offers, and what a milter of the first days was offered.
@@ -132,12 +132,37 @@ fn nothing_is_answered_before_the_body_of_an_outgoing_message_and_that_is_skippe
 }
 
 #[test]
+fn what_the_client_says_it_is_is_kept_from_message_to_message_and_the_last_word_counts() {
+    let helo = |name: &str| format!("H{name}\0").into_bytes();
+    let (long, longest) = ("x".repeat(256), "x".repeat(255));
+    for (said, want) in [
+        (&["mx.test"][..], "mx.test"),
+        (&["mx.test", "[192.0.2.1]"], "[192.0.2.1]"),
+        (&["mx.test", &long], ""),
+        (&[&longest], &longest),
+        (&[""], ""),
+    ] {
+        let mut talk = Talk::new(Interest::Idle);
+        talk.dialogue(&[(b"Cclient.test\x004\x9c\x40127.0.0.1\0", "-")]);
+        said.iter().for_each(|name| talk.dialogue(&[(&helo(name), "-")]));
+        for _ in 0..2 {
+            talk.dialogue(&[(b"M<a@b>\0", "-"), (b"E", "conclude Idle")]);
+            assert_eq!(talk.transaction().peer.helo, *want);
+            talk.conclude(&Conclusion::pass());
+        }
+        talk.dialogue(&[(b"Cother.test\x004\x9c\x40127.0.0.1\0", "-")]);
+        assert_eq!(talk.transaction().peer.helo, "");
+    }
+}
+
+#[test]
 fn everything_a_message_tells_is_kept_as_received() {
     let mut talk = Talk::new(Interest::Inspecting);
     talk.dialogue(BY_SMTP);
     talk.dialogue(&[(b"Bone\r\n", "c"), (b"Btwo\r\n", "c"), (b"E", "conclude Inspecting")]);
     let transaction = talk.transaction();
-    let peer = Peer { host: "client.test".into(), address: "127.0.0.1".parse().ok(), port: 40_000 };
+    let peer =
+        Peer { host: "client.test".into(), address: "127.0.0.1".parse().ok(), port: 40_000, helo: String::new() };
     assert_eq!(transaction.peer, peer);
     assert_eq!(transaction.reverse_path, b"<news@in.test>");
     assert_eq!(transaction.parameters, [b"SIZE=100"]);
@@ -430,7 +455,13 @@ fn edits_and_verdict_are_one_answer_the_verdict_last() {
 
 #[test]
 fn an_edit_that_was_not_agreed_on_is_left_out_and_counted() {
-    let plain = Wanted { answer_recipients: false, change_sender: false, change_headers: false, add_recipients: false };
+    let plain = Wanted {
+        answer_recipients: false,
+        change_sender: false,
+        change_headers: false,
+        add_recipients: false,
+        helo: true,
+    };
     let mut talk = Talk::with(Interest::Screening, plain, POSTFIX, Limits::default());
     talk.dialogue(&[(b"M<>\0", "-"), (b"R<a@b>\0", "-"), (b"E", "conclude Screening")]);
     let edits = vec![Edit::ChangeSender(b"<>".to_vec(), None), Edit::DeleteRecipient(b"<a@b>".to_vec())];
