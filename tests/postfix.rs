@@ -14,6 +14,8 @@ mod smtp;
 
 #[path = "postfix/coming_back.rs"]
 mod coming_back;
+#[path = "postfix/complaints.rs"]
+mod complaints;
 #[path = "postfix/evidence.rs"]
 mod evidence;
 #[path = "postfix/going_out.rs"]

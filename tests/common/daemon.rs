@@ -122,17 +122,29 @@ impl Daemon {
 
     /// Puts JSON at a path of the admin socket; it must be taken.
     pub fn put(&self, path: &str, json: &str) {
+        self.request("PUT", path, json);
+    }
+
+    /// The value of a metric, by its name and labels as they are written.
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        let answer = self.request("GET", "/metrics", "");
+        answer.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// Asks the admin socket and gives its answer, which must be a good one.
+    fn request(&self, method: &str, path: &str, json: &str) -> String {
         let mut stream = UnixStream::connect(self.admin_socket()).expect("backstopd serves");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket takes a time-out");
         let request = format!(
-            "PUT {path} HTTP/1.1\r\nHost: admin\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: admin\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
              Connection: close\r\n\r\n{json}",
             json.len()
         );
         stream.write_all(request.as_bytes()).expect("backstopd reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("backstopd answers");
-        assert!(answer.starts_with("HTTP/1.1 200"), "PUT {path}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{method} {path}: {answer}");
+        answer
     }
 
     /// How a contact stands: `active`, `bounced`, `suppressed`; `unknown` if never heard of.
