@@ -184,9 +184,25 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// The first format of `Accept` that we write; JSON where nothing is said. Weights are not compared, but
-    /// `q=0` rules a format out (RFC 9110 §12.5.1).
+    /// The first format of `Accept` that we write; JSON where nothing is said.
     pub fn wanted(headers: &HeaderMap) -> Result<Format, Refusal> {
+        Format::accepted(headers, Format::Json)
+    }
+
+    /// The same for what has no end, or none that could be held in memory: NDJSON where nothing is said, and no JSON.
+    pub fn of_rows(headers: &HeaderMap) -> Result<Format, Refusal> {
+        match Format::accepted(headers, Format::NdJson)? {
+            Format::Json => {
+                let message = "this is written as application/x-ndjson or text/csv";
+                Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", message))
+            }
+            format => Ok(format),
+        }
+    }
+
+    /// The first format of `Accept` that we write, or `usual` for who takes anything. Weights are not compared, but
+    /// `q=0` rules a format out (RFC 9110 §12.5.1).
+    pub fn accepted(headers: &HeaderMap, usual: Format) -> Result<Format, Refusal> {
         let mut asked = false;
         for accept in headers.get_all(header::ACCEPT) {
             for range in accept.to_str().unwrap_or_default().split(',') {
@@ -197,7 +213,8 @@ impl Format {
                     continue;
                 }
                 match media_type.as_str() {
-                    "application/json" | "application/*" | "*/*" => return Ok(Format::Json),
+                    "application/*" | "*/*" => return Ok(usual),
+                    "application/json" => return Ok(Format::Json),
                     "application/x-ndjson" => return Ok(Format::NdJson),
                     "text/csv" | "text/*" => return Ok(Format::Csv),
                     _ => {}
@@ -208,7 +225,7 @@ impl Format {
             let message = "lists are written as application/json, application/x-ndjson or text/csv";
             return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", message));
         }
-        Ok(Format::Json)
+        Ok(usual)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Batches, and what was done taken back: a whole batch, or one event.
 
 use super::access::Caller;
-use super::answer::{Format, Parameters, Refusal, blocking, csv_line, json, ndjson, read_json};
+use super::answer::{Format, Parameters, Refusal, blocking, csv_line, json, read_json};
 use super::contacts::suppressions;
-use super::given::{Segment, read_id, read_reason};
+use super::given::{Segment, Span, read_id, read_limit, read_reason};
+use super::listing::{self, Asked, Row};
 use super::routes::{App, must_write, turn};
 use super::stream;
-use super::suppressions::internal;
 use super::wire::{BatchAnswer, BatchesAnswer, ReasonRequest, RevertLine, VoidAnswer};
 use crate::ops::event::{self, LogEvent, Touched};
 use crate::policy::{Contact, ContactState, Event, EventId, OperatorList, What, fold};
@@ -14,12 +14,10 @@ use crate::store::imports::{Batch, UndoError};
 use crate::store::{NewEvent, Store, StoreError};
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use jiff::Timestamp;
 use std::sync::Arc;
-
-const CSV_HEAD: &str = "batch,at,list,source,reason,entries,known,reverted\r\n";
 
 impl From<UndoError> for Refusal {
     fn from(error: UndoError) -> Refusal {
@@ -33,37 +31,41 @@ impl From<UndoError> for Refusal {
     }
 }
 
-/// `GET /v1/batches`.
+/// `GET /v1/batches`: there are few, so they are read at once.
 pub(super) async fn list(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
-    Parameters::read(&request, &[])?;
+    let query = Parameters::read(&request, &["since", "until", "cursor", "limit"])?;
     let format = Format::wanted(request.headers())?;
+    let span = Span::of(&query)?;
+    let cursor = query.parse("cursor", str::parse::<EventId>)?.map(String::from);
+    let asked = Asked { format, cursor, limit: read_limit(&query)? };
     let store = app.service.store().clone();
-    let batches: Vec<BatchAnswer> =
-        blocking(move || store.batches()).await?.into_iter().map(BatchAnswer::from).collect();
-    Ok(match format {
-        Format::Json => json(&BatchesAnswer { batches }),
-        Format::NdJson => {
-            let lines = ndjson(&batches).map_err(internal)?;
-            ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
-        }
-        Format::Csv => {
-            let lines = CSV_HEAD.to_owned() + &batches.iter().map(csv).collect::<String>();
-            ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], lines).into_response()
-        }
-    })
+    let read = move |cursor: Option<&str>, limit| {
+        let behind = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(EventId(0));
+        let admitted = store.batches()?.into_iter().filter(|batch| batch.id > behind && span.holds(batch.at));
+        let mut found: Vec<BatchAnswer> = admitted.map(BatchAnswer::from).collect();
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|batch| batch.batch.to_string());
+        Ok((found, next))
+    };
+    listing::list(&app, asked, read, |batches, next| BatchesAnswer { batches, next }).await
 }
 
-fn csv(batch: &BatchAnswer) -> String {
-    csv_line(&[
-        &batch.batch.to_string(),
-        &batch.at.to_string(),
-        batch.list.map_or("", OperatorList::as_str),
-        &batch.source,
-        &batch.reason,
-        &batch.entries.to_string(),
-        &batch.known.to_string(),
-        &batch.reverted.map(|at| at.to_string()).unwrap_or_default(),
-    ])
+impl Row for BatchAnswer {
+    const CSV_HEAD: &'static str = "batch,at,list,source,reason,entries,known,reverted\r\n";
+
+    fn csv(&self) -> String {
+        csv_line(&[
+            &self.batch.to_string(),
+            &self.at.to_string(),
+            self.list.map_or("", OperatorList::as_str),
+            &self.source,
+            &self.reason,
+            &self.entries.to_string(),
+            &self.known.to_string(),
+            &self.reverted.map(|at| at.to_string()).unwrap_or_default(),
+        ])
+    }
 }
 
 impl From<Batch> for BatchAnswer {

@@ -2,9 +2,9 @@
 
 use super::answer::{Format, Parameters, Refusal, csv_line};
 use super::given::LIMIT;
+use super::listing::Row as _;
 use super::routes::{App, turn};
 use super::stream::{self, Broken, Pieces};
-use super::suppressions;
 use super::wire::{HashedRow, ListRow, ListedSuppression, word};
 use crate::bulk::{HashKind, HashedAddress, Subject, digest};
 use crate::classify::Category;
@@ -15,6 +15,7 @@ use crate::store::lists::ListedEntry;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ struct Hashed {
 /// `GET /v1/export?what=&hashed=&salt=`: NDJSON, or CSV by `Accept`.
 pub(super) async fn export(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
     let query = Parameters::read(&request, &["what", "hashed", "salt"])?;
-    let csv = Format::wanted(request.headers())? == Format::Csv;
+    let csv = Format::of_rows(request.headers())? == Format::Csv;
     let wanted = query.parse("what", |text| match text {
         "suppressions" => Ok(Wanted::Suppressions),
         "blocklist" => Ok(Wanted::List(OperatorList::Blocklist)),
@@ -99,9 +100,19 @@ struct Export<'a> {
     pieces: &'a mut Pieces,
 }
 
+/// A line of the answer.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "tells only how the three kinds of line look")]
+pub(super) enum Exported {
+    Suppression(Row<ListedSuppression>),
+    Hashed(Row<HashedRow>),
+    Entry(Row<ListRow>),
+}
+
 /// A line, and where it is from where that is wanted.
-#[derive(Serialize)]
-struct Row<T> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Row<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     what: Option<&'static str>,
     #[serde(flatten)]
@@ -117,7 +128,7 @@ impl Export<'_> {
         let head = match (&self.hashed, self.wanted) {
             (Some(_), _) => HASHED_HEAD,
             (None, Wanted::List(_)) => LIST_HEAD,
-            (None, Wanted::Suppressions | Wanted::All) => suppressions::opening(Format::Csv).1,
+            (None, Wanted::Suppressions | Wanted::All) => ListedSuppression::CSV_HEAD,
         };
         self.pieces.write(format!("{what}{head}").as_bytes())
     }
@@ -130,7 +141,7 @@ impl Export<'_> {
                 for suppression in fold(&contact, policy, now).suppressions {
                     let listed = ListedSuppression { address: address.clone(), suppression: (&suppression).into() };
                     match self.hashed.as_ref().map(|hashed| hashed.of(&address)) {
-                        None => self.row("suppression", &listed, || suppressions::csv(&listed))?,
+                        None => self.row("suppression", &listed, || listed.csv())?,
                         Some(subject) => {
                             let row = HashedRow {
                                 subject,

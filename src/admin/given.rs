@@ -13,7 +13,7 @@ use jiff::Timestamp;
 const REASON_CHARS: usize = 500;
 /// Entries in a page where `limit` is not given, and the most that may be asked for.
 pub(super) const LIMIT: usize = 1000;
-const MOST: usize = 10_000;
+pub(super) const MOST: usize = 10_000;
 
 /// The one segment of a path that is not fixed.
 pub(super) type Segment = Result<Path<String>, PathRejection>;
@@ -51,6 +51,33 @@ pub(super) fn read_past(text: &str, now: Timestamp) -> Result<Timestamp, String>
         Ok(at) if at <= now => Ok(at),
         Ok(_) | Err(_) => Err("a time that has passed is wanted, as 2026-11-21T23:50:08Z".to_owned()),
     }
+}
+
+/// `since` and `until`: from the one on, before the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Span {
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+impl Span {
+    pub fn of(query: &Parameters) -> Result<Span, Refusal> {
+        Ok(Span { since: query.parse("since", read_time)?, until: query.parse("until", read_time)? })
+    }
+
+    pub fn holds(self, at: Timestamp) -> bool {
+        self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until)
+    }
+}
+
+pub(super) fn read_time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "a time is wanted, as 2026-08-21T03:00:00Z".to_owned())
+}
+
+/// A domain in the form that contacts have: lower-case A-labels.
+pub(super) fn read_domain(text: &str) -> Result<String, String> {
+    let address = Address::parse(&format!("postmaster@{}", text.trim_start_matches('@')));
+    address.map(|address| address.domain().to_owned()).map_err(|_| "a domain is wanted".to_owned())
 }
 
 pub(super) fn read_limit(query: &Parameters) -> Result<Option<usize>, Refusal> {

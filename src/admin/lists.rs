@@ -1,11 +1,10 @@
 //! The operator's lists: the blocklist and the Robinson list.
 
 use super::access::Caller;
-use super::answer::{Format, Parameters, Refusal, blocking, csv_line, json, ndjson, read_json};
-use super::given::{LIMIT, read_limit, read_reason};
+use super::answer::{Format, Parameters, Refusal, blocking, csv_line, json, read_json};
+use super::given::{Span, read_domain, read_limit, read_reason};
+use super::listing::{self, Asked, Page, Row};
 use super::routes::{App, must_write};
-use super::stream;
-use super::suppressions::{NEXT_CURSOR, internal};
 use super::wire::{BadEntry, ListAnswer, ListChangeAnswer, ListChangeRequest, ListEntry, Listing};
 use crate::bulk::{HashedAddress, Subject};
 use crate::mail::Address;
@@ -15,15 +14,13 @@ use crate::store::lists::ListedEntry;
 use crate::store::{NewEvent, Store, StoreError};
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use jiff::Timestamp;
 use std::sync::Arc;
 
 /// Entries in one request, and of these recorded at once.
 const MOST: usize = 10_000;
 const AT_ONCE: usize = 500;
-const CSV_HEAD: &str = "entry,since,event,batch\r\n";
 
 /// `GET /v1/blocklist`.
 pub(super) async fn blocklist(app: State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
@@ -77,53 +74,61 @@ enum Action {
     Remove,
 }
 
-/// JSON comes in pages of 1000 if nothing is said; NDJSON and CSV without a `limit` are the whole list.
-async fn list(State(app): State<Arc<App>>, list: OperatorList, request: Request) -> Result<Response, Refusal> {
-    let query = Parameters::read(&request, &["cursor", "limit"])?;
-    let format = Format::wanted(request.headers())?;
-    let limit = read_limit(&query)?;
-    let mut cursor = query.parse("cursor", |text| read_entry(text, list))?.map(String::from);
-    let store = app.service.store().clone();
-    let (content_type, head) = match format {
-        Format::Json | Format::NdJson => ("application/x-ndjson", ""),
-        Format::Csv => ("text/csv; charset=utf-8", CSV_HEAD),
-    };
-    if format != Format::Json && limit.is_none() {
-        let place = super::routes::turn(&app.lists, "the writing of 16 long lists")?;
-        return Ok(stream::list(content_type, place, move |pieces| {
-            pieces.write(head.as_bytes())?;
-            loop {
-                let page = store.list_entries(list, cursor.as_deref(), LIMIT)?;
-                for entry in page.entries.into_iter().map(ListEntry::from) {
-                    match format {
-                        Format::Json | Format::NdJson => pieces.line(&entry)?,
-                        Format::Csv => pieces.write(csv(&entry).as_bytes())?,
-                    }
-                }
-                match page.next {
-                    Some(next) => cursor = Some(next),
-                    None => return Ok(()),
-                }
-            }
-        }));
-    }
-    let page = blocking(move || store.list_entries(list, cursor.as_deref(), limit.unwrap_or(LIMIT))).await?;
-    let entries: Vec<ListEntry> = page.entries.into_iter().map(ListEntry::from).collect();
-    let body = match format {
-        Format::Json => return Ok(json(&ListAnswer { entries, next: page.next })),
-        Format::NdJson => ndjson(&entries).map_err(internal)?,
-        Format::Csv => (head.to_owned() + &entries.iter().map(csv).collect::<String>()).into(),
-    };
-    let mut response = ([(header::CONTENT_TYPE, content_type)], body).into_response();
-    if let Some(next) = page.next.and_then(|next| HeaderValue::from_str(&next).ok()) {
-        response.headers_mut().insert(NEXT_CURSOR, next);
-    }
-    Ok(response)
+/// Which entries are listed.
+struct Filter {
+    domain: Option<String>,
+    span: Span,
 }
 
-fn csv(entry: &ListEntry) -> String {
-    let batch = entry.batch.map(|batch| batch.to_string()).unwrap_or_default();
-    csv_line(&[&entry.entry, &entry.since.to_string(), &entry.event.to_string(), &batch])
+async fn list(State(app): State<Arc<App>>, list: OperatorList, request: Request) -> Result<Response, Refusal> {
+    let query = Parameters::read(&request, &["domain", "since", "until", "cursor", "limit"])?;
+    let format = Format::wanted(request.headers())?;
+    let filter = Filter { domain: query.parse("domain", read_domain)?, span: Span::of(&query)? };
+    let cursor = query.parse("cursor", |text| read_entry(text, list))?.map(String::from);
+    let asked = Asked { format, cursor, limit: read_limit(&query)? };
+    let store = app.service.store().clone();
+    let read = move |cursor: Option<&str>, limit| page(&store, list, &filter, cursor, limit);
+    listing::list(&app, asked, read, |entries, next| ListAnswer { entries, next }).await
+}
+
+fn page(
+    store: &Store,
+    list: OperatorList,
+    filter: &Filter,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page<ListEntry>, StoreError> {
+    let (mut found, mut cursor) = (Vec::new(), cursor.map(str::to_owned));
+    loop {
+        let read = store.list_entries(list, cursor.as_deref(), limit - found.len())?;
+        let admitted = read.entries.into_iter().map(ListEntry::from).filter(|entry| filter.admits(entry));
+        found.extend(admitted);
+        cursor = read.next;
+        if found.len() == limit || cursor.is_none() {
+            return Ok((found, cursor));
+        }
+    }
+}
+
+impl Filter {
+    fn admits(&self, entry: &ListEntry) -> bool {
+        let Some(domain) = &self.domain else { return self.span.holds(entry.since) };
+        let of_domain = match entry.entry.parse() {
+            Ok(Subject::Address(address)) => address.domain() == domain,
+            Ok(Subject::Domain(listed)) => listed.trim_start_matches('.') == domain,
+            Ok(Subject::Hash(_)) | Err(_) => false,
+        };
+        of_domain && self.span.holds(entry.since)
+    }
+}
+
+impl Row for ListEntry {
+    const CSV_HEAD: &'static str = "entry,since,event,batch\r\n";
+
+    fn csv(&self) -> String {
+        let batch = self.batch.map(|batch| batch.to_string()).unwrap_or_default();
+        csv_line(&[&self.entry, &self.since.to_string(), &self.event.to_string(), &batch])
+    }
 }
 
 async fn change(

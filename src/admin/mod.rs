@@ -1,8 +1,9 @@
 //! The operator's door: HTTP/1.1 and JSON over a Unix socket (SPEC 9, 12).
 //!
 //! In: requests of `backstopctl`, curl, a campaign tool on this machine. `server` accepts them, `access` tells
-//! who asks and what they may do, `routes` knows every request, `contacts`, `suppressions`, `mails` and
-//! `events` answer them, `wire` holds the shapes they answer in, `answer` turns those into HTTP.
+//! who asks and what they may do, `operations` has a line for every request, of which `routes` makes the router and
+//! `openapi` the description; `contacts`, `suppressions`, `mails` and `events` answer them, `wire` holds the shapes
+//! they answer in, `answer` and `listing` turn those into HTTP.
 
 mod access;
 mod activity;
@@ -21,9 +22,13 @@ mod export;
 mod given;
 mod imports;
 mod linger;
+mod listing;
 mod lists;
 mod mails;
 mod metrics;
+mod openapi;
+mod operation;
+mod operations;
 mod policy;
 pub mod routes;
 pub mod server;

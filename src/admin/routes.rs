@@ -2,16 +2,16 @@
 
 use super::access::{Access, Caller};
 use super::answer::Refusal;
-use super::campaigns;
+use super::metrics;
+use super::operation::Operation;
+use super::operations::operations;
 use super::server::Daemon;
-use super::{
-    activity, attributes, batches, confirm, contacts, erasure, events, explain, export, imports, lists, mails, metrics,
-    policy, status, suppressions,
-};
 use crate::service::Service;
 use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::routing::{get, post, put};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::get;
 use axum::{Extension, Router};
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,40 +42,27 @@ impl App {
     }
 }
 
-/// The requests of a peer that may read; those that change something ask for more themselves.
+/// The requests of a peer that may read, each with its own check for those that only writers may ask.
 pub(super) fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/v1/status", get(status::status))
-        .route("/v1/contacts/{address}", get(contacts::show).delete(erasure::erase))
-        .route("/v1/contacts/{address}/explain", get(explain::get))
-        .route("/v1/contacts/{address}/attributes", put(attributes::put))
-        .route("/v1/contacts/{address}/limit", put(attributes::put_limit))
-        .route("/v1/contacts/{address}/suppress", post(contacts::suppress))
-        .route("/v1/contacts/{address}/reactivate", post(contacts::reactivate))
-        .route("/v1/suppressions", get(suppressions::list))
-        .route("/v1/policy", get(policy::show))
-        .route("/v1/campaigns/{id}", get(campaigns::report))
-        .route("/v1/campaigns/{id}/responses", get(campaigns::responses))
-        .route("/v1/check", post(contacts::check))
-        .route("/v1/classify", post(mails::classify))
-        .route("/v1/ingest", post(mails::ingest))
-        .route("/v1/activity", post(activity::post))
-        .route("/v1/blocklist", get(lists::blocklist).put(lists::add_blocklist).delete(lists::remove_blocklist))
-        .route("/v1/robinson", get(lists::robinson).put(lists::add_robinson).delete(lists::remove_robinson))
-        .route("/v1/import", post(imports::import))
-        .route("/v1/export", get(export::export))
-        .route("/v1/batches", get(batches::list))
-        .route("/v1/batches/{id}/revert", post(batches::revert))
-        .route("/v1/events", get(events::events))
-        .route("/v1/events/{id}/void", post(batches::void))
-        .route("/v1/events/{id}/confirm", post(confirm::one))
-        .route("/v1/confirm", post(confirm::many))
-        .route("/v1/rebuild", post(events::rebuild))
-        .route("/v1/compact", post(erasure::compact))
-        .route("/metrics", get(metrics::metrics))
-        .fallback(unknown)
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(app)
+    let mut router = Router::new();
+    for Operation { path, access, route, .. } in operations() {
+        router = router.route(
+            path,
+            match access {
+                Access::Write => route.route_layer(from_fn(only_writers)),
+                Access::Read | Access::Nothing => route,
+            },
+        );
+    }
+    router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(app)
+}
+
+async fn only_writers(request: Request, next: Next) -> Result<Response, Refusal> {
+    match request.extensions().get::<Caller>() {
+        Some(caller) => must_write(Extension(*caller))?,
+        None => return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", "nobody can tell who you are")),
+    };
+    Ok(next.run(request).await)
 }
 
 /// `/metrics` alone, for the TCP listener, which knows nobody's user id.

@@ -63,7 +63,7 @@ pub trait Daemon: Send + Sync + 'static {
 }
 
 /// A run of the timer that releases contacts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct LastRelease {
     /// When.
     pub at: jiff::Timestamp,
@@ -72,7 +72,7 @@ pub struct LastRelease {
 }
 
 /// Where the configuration in force comes from.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct ConfigState {
     /// The file.
     pub file: PathBuf,

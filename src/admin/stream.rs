@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 /// Octets gathered before they are handed on.
 const PIECE_BYTES: usize = 32 << 10;
 /// Longest time in which a reader takes nothing of a list: long enough for a person with a pager.
-const READER_TIME: Duration = Duration::from_secs(600);
+pub(super) const READER_TIME: Duration = Duration::from_secs(600);
 /// Shortest time between two lines that tell how far the work is.
 const PROGRESS_TIME: Duration = Duration::from_millis(200);
 

@@ -15,14 +15,15 @@ use super::server::{ConfigState, LastRelease};
 use crate::classify::{BounceCode, BounceType, Category, Class, Fault};
 use crate::mail::{Address, ListId, MessageId};
 use crate::outbound::Mode;
-use crate::policy::{Authority, EventId, Scope, SkipReason, State, Suppression};
+use crate::policy::{Authority, Event, EventId, Scope, SkipReason, State, Suppression};
 use crate::report::{Campaign, Kind};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// `GET /v1/contacts/{address}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ContactAnswer {
     /// The contact in normal form.
     pub address: Address,
@@ -45,7 +46,7 @@ pub struct ContactAnswer {
 }
 
 /// One suppression in force.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SuppressionAnswer {
     /// `system`, or the id of the one list it holds for.
     pub scope: String,
@@ -86,7 +87,7 @@ impl From<&Suppression> for SuppressionAnswer {
 
 /// One response of a contact. A recipient that Backstop itself took off a message is one too: class `skip`,
 /// kind `other`, the reason for the skip as its reason, and nobody's authority.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResponseAnswer {
     /// The event that recorded it, for `POST /v1/events/{id}/void`.
     pub event: EventId,
@@ -122,7 +123,7 @@ pub struct ResponseAnswer {
 }
 
 /// One entry of `GET /v1/suppressions`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListedSuppression {
     /// Whose it is.
     pub address: Address,
@@ -132,7 +133,7 @@ pub struct ListedSuppression {
 }
 
 /// A page of `GET /v1/suppressions`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SuppressionsAnswer {
     /// The entries, in order of address.
     pub suppressions: Vec<ListedSuppression>,
@@ -140,8 +141,17 @@ pub struct SuppressionsAnswer {
     pub next: Option<String>,
 }
 
+/// A page of `GET /v1/events`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventsAnswer {
+    /// The events, oldest first.
+    pub events: Vec<Event>,
+    /// What to pass as `cursor` for the next page; `null` at the end.
+    pub next: Option<String>,
+}
+
 /// One verdict of `POST /v1/check`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckAnswer {
     /// The address as it was asked about.
     pub address: String,
@@ -156,7 +166,7 @@ pub struct CheckAnswer {
 }
 
 /// The body of `POST /v1/contacts/{address}/suppress` and `/reactivate`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeRequest {
     /// `system` (taken if absent) or the id of one list.
@@ -167,7 +177,7 @@ pub struct ChangeRequest {
 }
 
 /// What a change did, or with `?dry_run=true` would do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeAnswer {
     /// The contact.
     pub address: Address,
@@ -188,7 +198,7 @@ pub struct ChangeAnswer {
 }
 
 /// `POST /v1/ingest`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IngestAnswer {
     /// What the mail was.
     pub kind: Kind,
@@ -199,7 +209,7 @@ pub struct IngestAnswer {
 }
 
 /// `POST /v1/classify`, a line of `backstopctl classify`, and the expected answer of a fixture.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Classified {
     /// What the mail says.
     pub kind: Kind,
@@ -221,7 +231,7 @@ pub struct Classified {
 }
 
 /// What a report says of one recipient.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ClassifiedRecipient {
     /// The recipient; `null` where none can be told.
@@ -249,7 +259,7 @@ pub struct ClassifiedRecipient {
 }
 
 /// `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
@@ -274,7 +284,7 @@ pub struct Status {
 }
 
 /// The last event of one kind.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LastEvent {
     /// When.
     pub at: Timestamp,
@@ -285,7 +295,7 @@ pub struct LastEvent {
 }
 
 /// Something that somebody should look at.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alert {
     /// Which: `config-not-reloaded`, ...
     pub code: String,
@@ -294,7 +304,7 @@ pub struct Alert {
 }
 
 /// Figures of the store.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreFigures {
     /// Events on record.
     pub events: u64,
@@ -307,14 +317,14 @@ pub struct StoreFigures {
 }
 
 /// Figures of the milter.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MilterFigures {
     /// Connections open.
     pub connections: usize,
 }
 
 /// A line of `POST /v1/rebuild`: many with `events_read`, the last one with `contacts`, or with `error`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RebuildProgress {
     /// Events read so far.
@@ -329,14 +339,14 @@ pub struct RebuildProgress {
 }
 
 /// Every answer that is no success.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorAnswer {
     /// What is wrong.
     pub error: Problem,
 }
 
 /// What is wrong.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// A word for programs: `not-found`, `invalid-value`, ...
     pub code: String,

@@ -7,6 +7,7 @@ use crate::mail::ListId;
 use crate::policy::{Authority, EventId, SkipReason};
 use crate::report::{Campaign, Kind};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +27,7 @@ pub const FAILURES: [Category; 2] = [Category::Failed, Category::Invalid];
 pub const BOUNCES: [Category; 4] = [Category::Rejected, Category::Transient, Category::Unknown, Category::Blocked];
 
 /// `GET /v1/campaigns/{id}`: each contact counts once in each figure.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CampaignAnswer {
     /// The campaign.
     pub campaign: Campaign,
@@ -65,7 +66,7 @@ pub struct CampaignAnswer {
 }
 
 /// Contacts a campaign never reached.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Skipped {
     /// All of them.
     pub total: u64,
@@ -77,7 +78,7 @@ pub struct Skipped {
 }
 
 /// Contacts a campaign came back from, by the last word on each.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bounces {
     /// All of them.
     pub total: u64,
@@ -90,7 +91,7 @@ pub struct Bounces {
 }
 
 /// Parts of those sent, from 0 to 1; `null` where the ledger remembers none.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rates {
     /// Bounces.
     pub bounces: Option<f64>,
@@ -187,7 +188,7 @@ impl CampaignAnswer {
 }
 
 /// What came back from one contact, or was prevented: the last word of its kind.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CampaignResponse {
     /// The contact; a recipient that is no address is given as the client wrote it.
     pub address: String,
@@ -253,7 +254,7 @@ impl CampaignResponse {
 }
 
 /// A page of `GET /v1/campaigns/{id}/responses`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CampaignResponsesAnswer {
     /// The responses, in order of contact, then of time.
     pub responses: Vec<CampaignResponse>,

@@ -2,10 +2,11 @@
 
 use crate::classify::Category;
 use crate::policy::{CATEGORIES, Cell, Policy, Profile, Proof};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/policy`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyAnswer {
     /// The profile the table comes from.
     pub profile: Profile,
@@ -20,7 +21,7 @@ pub struct PolicyAnswer {
 }
 
 /// One row of the table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyRow {
     /// The category.
     pub category: Category,

@@ -1,13 +1,15 @@
 //! Which forms lists come in, and how a form is told from the first line.
 
 use super::record::Fields;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 /// The form of a list. Columns may be separated by `,`, `;` or a tab, and their names are compared without case,
 /// blanks, `_` and `-`. Where a first line alone cannot tell two forms apart, the caller names the one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("enum" = Format::ALL))]
 pub enum Format {
     /// One subject a line; blank lines and what stands behind `#` are passed over, `Name <joe@example.org>` is read.
     Plain,

@@ -7,6 +7,7 @@ use super::record::Fields;
 use super::subject::Subject;
 use super::{Entry, meaning::Said};
 use crate::mail::mailboxes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -29,7 +30,7 @@ pub struct Accepts {
 }
 
 /// A line that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub struct BadLine {
     /// The line it begins at, counted from 1.

@@ -4,11 +4,13 @@
 use super::BounceType::{Hard, Soft};
 use super::Category::{Blocked, Failed, Invalid, Rejected, Transient, Unknown};
 use super::{BounceType, Category, Fault};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The enhanced status code a bounce is filed under: class, subject, detail (RFC 3463 §2), or 9.1.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = r"^[2459]\.[0-9]+\.[0-9]+$"))]
 pub struct BounceCode {
     /// 4 or 5 (2 in notifications of success); 9 where no code was found.
     pub class: u8,

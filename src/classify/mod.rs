@@ -17,10 +17,11 @@ pub use rules::{RuleError, Rules};
 
 use crate::report::Recipient;
 use reading::Reading;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where on its way a response arose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Before the message left: by Backstop or our own MTA.
@@ -32,7 +33,7 @@ pub enum Class {
 }
 
 /// What a bounce, complaint or failed send amounts to (SPEC 2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Category {
     /// Our MTA could not connect to the recipient's.
@@ -76,7 +77,7 @@ impl Category {
 }
 
 /// Permanent or temporary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BounceType {
     /// Permanent.
@@ -96,7 +97,7 @@ impl BounceType {
 }
 
 /// Whose problem a bounce is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
     /// The mailbox or its owner.
@@ -125,7 +126,7 @@ impl Fault {
 }
 
 /// The verdict on one recipient of a bounce.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Judgement {
     /// Category.
     pub category: Category,

@@ -3,6 +3,7 @@
 //! In: what a client wrote in `MAIL FROM`/`RCPT TO`, a report's address field, an operator's argument.
 //! Out: an [`Address`], equal for everything that means the same mailbox to us.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -20,7 +21,7 @@ const LABEL_BYTES: usize = 63;
 
 /// A contact's address in normal form: angle brackets and source route stripped, domain in lower-case
 /// A-labels (IDNA), local part lower-cased in NFC, needless quotes removed. Nothing is folded away.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Address(Box<str>);
 

@@ -4,6 +4,7 @@
 
 use super::date;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -224,7 +225,7 @@ pub fn unfold(value: &[u8]) -> Cow<'_, str> {
 }
 
 /// A `Message-ID` without its angle brackets, as written otherwise (RFC 5322 §3.6.4).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct MessageId(pub String);
 
@@ -240,7 +241,7 @@ impl MessageId {
 }
 
 /// A `List-ID` (RFC 2919): the identifier between the last angle brackets, lower-cased.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ListId(pub String);
 

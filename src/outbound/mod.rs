@@ -20,10 +20,11 @@ pub use sign::sign;
 
 use crate::report::CampaignHeaders;
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `mode`: whether decisions are carried out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Decide, record and do.
@@ -34,7 +35,7 @@ pub enum Mode {
 }
 
 /// `[outbound] action`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SkipAction {
     /// Take the recipient off the envelope.
@@ -45,7 +46,7 @@ pub enum SkipAction {
 }
 
 /// `[outbound] on_error`: what happens to outgoing mail that cannot be decided on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnError {
     /// It passes.
@@ -56,7 +57,7 @@ pub enum OnError {
 }
 
 /// `[outbound] other_mail`: what happens to outgoing mail that is no campaign mail.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OtherMail {
     /// It passes.

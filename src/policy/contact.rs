@@ -5,12 +5,13 @@ use crate::classify::{BounceCode, BounceType, Category, Class, Fault};
 use crate::mail::ListId;
 use crate::report::{Campaign, Kind};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How far a piece of evidence is to be believed (SPEC 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Authority {
     /// Nothing vouches for it: recorded and shown, decides nothing.
@@ -43,7 +44,7 @@ impl Authority {
 
 /// Where a suppression holds. Written as `system` or the id of the list; a list that is named just `system`,
 /// without a domain, is not told apart (RFC 2919 §3 asks for one).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String", into = "String")]
 pub enum Scope {
     /// For all mail.
@@ -75,7 +76,7 @@ impl From<Scope> for String {
 }
 
 /// Why a recipient was taken off an outgoing message (SPEC 7.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SkipReason {
     /// The contact is suppressed for this list or system-wide.
@@ -110,7 +111,7 @@ impl SkipReason {
 }
 
 /// What came back for one (contact, campaign), as far as the fold needs it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Response {
     /// Where on its way it arose.
     pub class: Class,
@@ -148,7 +149,7 @@ pub struct Response {
 }
 
 /// One thing on record of a contact.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fact {
     /// The event it comes from.
     pub event: EventId,
@@ -160,7 +161,7 @@ pub struct Fact {
 }
 
 /// The kinds of fact.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FactKind {
     /// Something came back.
@@ -213,7 +214,7 @@ pub enum FactKind {
 }
 
 /// A suppression that was imported: why, as far as the list said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Imported {
     /// The batch, named by the event that began it.
     pub batch: EventId,
@@ -237,8 +238,9 @@ pub struct Imported {
 
 /// How strong a sign of life is (SPEC 6): 0 opened by a program, 1 opened, 2 clicked, 3 clicked by a person,
 /// 4 replied or replied automatically, 5 bought, logged in or confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u8", into = "u8")]
+#[schemars(extend("maximum" = 5))]
 pub struct Level(u8);
 
 impl Level {
@@ -273,7 +275,7 @@ impl From<Level> for u8 {
 }
 
 /// All that is on record of one contact, in order of time, then of event id; no event twice.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Contact {
     /// The facts.
     pub facts: Vec<Fact>,

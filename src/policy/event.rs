@@ -6,13 +6,15 @@ use crate::classify::{BounceCode, BounceType, Category};
 use crate::mail::{Address, ListId, MessageId};
 use crate::report::Campaign;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A globally unique id, ordered by time: 48 bits milliseconds since 1970, 32 bits host, 48 bits counter.
 /// Written as 32 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[0-9a-fA-F]{32}$"))]
 pub struct EventId(pub u128);
 
 impl EventId {
@@ -72,7 +74,7 @@ impl ContentKey {
 }
 
 /// One event, as stored and as `GET /v1/events` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Its id.
     pub id: EventId,
@@ -90,7 +92,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum What {
     /// Something came back.
@@ -271,7 +273,7 @@ pub enum What {
 }
 
 /// The lists that operators keep (SPEC 6), system-wide both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OperatorList {
     /// Addresses and domains that get no campaign mail.
@@ -299,7 +301,7 @@ impl OperatorList {
 }
 
 /// One entry of an import.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportedEntry {
     /// The address; on the operator's lists also a domain or a hash.
     pub subject: String,
@@ -327,7 +329,7 @@ pub struct ImportedEntry {
 }
 
 /// The words a response rests on, and who said them. Dropped after `[store] evidence_days`; the response stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// One line: what the bounce code or the rule means.
     pub description: String,

@@ -15,6 +15,7 @@ use super::{Contact, EventId, Level, OperatorList, Policy, Scope, Suppression, f
 use crate::classify::Category;
 use crate::mail::ListId;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -45,7 +46,7 @@ pub struct Uncounted {
 }
 
 /// Why an event did not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "why", rename_all = "kebab-case")]
 pub enum NotCounted {
     /// Nothing vouches for it.
@@ -124,7 +125,7 @@ impl fmt::Display for NotCounted {
 }
 
 /// What would let the contact be mailed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "how", rename_all = "kebab-case")]
 pub enum Release {
     /// A person reactivates it. Where nothing else stands beside this, nothing but a person does.

@@ -12,10 +12,11 @@ use super::suppression::{Nature, Suppression};
 use super::{Contact, EventId, Policy, Scope};
 use crate::mail::ListId;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a contact stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// May be mailed, but for single lists.

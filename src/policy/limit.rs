@@ -1,13 +1,14 @@
 //! How many campaign messages a contact may be sent in how long a time (SPEC 7.3): `[limits]`, and the limits
 //! of single contacts.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// So many messages in a rolling window. Written `9 per 1d`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Unchecked")]
 pub struct Limit {
     /// Messages that may be sent within the window.
@@ -34,7 +35,7 @@ pub enum LimitError {
 }
 
 /// A limit as it is read, before its numbers are looked at.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Unchecked {
     messages: u32,

@@ -1,11 +1,12 @@
 //! The policy in force: profile, table of cells, what proves life.
 
 use super::{Level, Table};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A named set of thresholds (SPEC 6, profiles); [`Table::of`] has the numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
     /// SPEC 6 word for word.
@@ -36,7 +37,7 @@ impl Profile {
 }
 
 /// How strong a sign of life retracts a bounce.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Proof {
     /// One that counts as soft.
     pub soft: Level,

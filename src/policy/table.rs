@@ -2,10 +2,11 @@
 
 use super::Profile;
 use crate::classify::Category;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What suppresses in one category.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cell {
     /// So many responses in a row, in separate campaigns, when they are hard; 1 suppresses at once.
     pub hard_responses: u32,
@@ -22,7 +23,7 @@ pub struct Cell {
 }
 
 /// One cell for each category.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Table {
     /// For [`Category::Rejected`].
     pub rejected: Cell,

@@ -2,10 +2,11 @@
 //! (`[outbound] campaign_headers`).
 
 use crate::mail::Headers;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The id of one send-out.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Campaign(pub String);
 

@@ -15,6 +15,7 @@ mod text;
 
 use crate::mail::{Address, Headers, ListId, Message, MessageId};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use campaign::{Campaign, CampaignHeaders};
@@ -22,7 +23,7 @@ pub use dialect::Dialects;
 pub use dsn::DsnError;
 
 /// What a report says, on the whole or of one recipient. `other` is a person's mail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Delivery failed for good (RFC 3464 `Action: failed`).
@@ -60,7 +61,7 @@ impl Kind {
 }
 
 /// `Action` of a per-recipient group (RFC 3464 §2.3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Could not be delivered, and no more is tried.

@@ -6,10 +6,11 @@ use crate::classify::{BounceCode, BounceType, Category};
 use crate::mail::Address;
 use crate::policy::{Authority, EventId, OperatorList, State};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A body that says only why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReasonRequest {
     /// Why.
@@ -17,7 +18,7 @@ pub struct ReasonRequest {
 }
 
 /// A line of `POST /v1/import`: how far it is (`read`, then `stored`), a bad line, or the last one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ImportLine {
     /// The end: what came of it.
@@ -42,7 +43,7 @@ pub enum ImportLine {
 }
 
 /// What an import did, or with `?dry_run=true` would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportAnswer {
     /// The batch, for `POST /v1/batches/{id}/revert`; `null` in a dry run and where there was nothing to import.
     pub batch: Option<EventId>,
@@ -65,7 +66,7 @@ pub struct ImportAnswer {
 }
 
 /// One batch of `GET /v1/batches`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchAnswer {
     /// Its id.
     pub batch: EventId,
@@ -86,14 +87,16 @@ pub struct BatchAnswer {
 }
 
 /// `GET /v1/batches`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchesAnswer {
     /// Oldest first.
     pub batches: Vec<BatchAnswer>,
+    /// What to pass as `cursor` for the next page; `null` at the end.
+    pub next: Option<String>,
 }
 
 /// A line of `POST /v1/batches/{id}/revert`: how far it is, or the last one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum RevertLine {
     /// The end.
@@ -118,7 +121,7 @@ pub enum RevertLine {
 }
 
 /// What `POST /v1/events/{id}/void` did, or with `?dry_run=true` would do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VoidAnswer {
     /// The event that was undone.
     pub target: EventId,
@@ -139,7 +142,7 @@ pub struct VoidAnswer {
 }
 
 /// The body of `POST /v1/confirm`: which responses, and why. At least one of the others goes with the reason.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmRequest {
     /// Why.
@@ -159,7 +162,7 @@ pub struct ConfirmRequest {
 }
 
 /// What `POST /v1/events/{id}/confirm` did, or with `?dry_run=true` would do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfirmAnswer {
     /// The response that was confirmed.
     pub target: EventId,
@@ -180,7 +183,7 @@ pub struct ConfirmAnswer {
 }
 
 /// A line of `POST /v1/confirm`: how far it is, or the last one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ConfirmLine {
     /// The end.
@@ -209,7 +212,7 @@ pub enum ConfirmLine {
 }
 
 /// What `DELETE /v1/contacts/{address}` did, or with `?dry_run=true` would do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EraseAnswer {
     /// The contact.
     pub address: Address,
@@ -224,7 +227,7 @@ pub struct EraseAnswer {
 }
 
 /// A line of `POST /v1/compact`: how far it is, or the last one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum CompactLine {
     /// The end.
@@ -247,7 +250,7 @@ pub enum CompactLine {
 }
 
 /// A line of `GET /v1/export?hashed=`: what was said of whom, without saying of whom.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HashedRow {
     /// `sha256:HEX`, `sha256:SALT:HEX`, ... of the address; of a blocklist also a domain.
     pub subject: String,
@@ -265,7 +268,7 @@ pub struct HashedRow {
 }
 
 /// A line of `GET /v1/export` of one of the operator's lists.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListRow {
     /// An address, a domain, a hash.
     pub subject: String,

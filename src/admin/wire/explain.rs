@@ -7,10 +7,11 @@ use crate::policy::explain::{NotCounted, Release};
 use crate::policy::{Authority, EventId, Limit, Scope, SkipReason, State};
 use crate::report::Campaign;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The full chain from what is on record to the verdict.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainAnswer {
     /// The contact.
     pub address: Address,
@@ -29,7 +30,7 @@ pub struct ExplainAnswer {
 }
 
 /// One thing that keeps mail from a contact.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Obstacle {
     /// The reason a skip would have: `suppressed`, `blocklist`, `robinson`, `limit`.
     pub reason: SkipReason,
@@ -48,7 +49,7 @@ pub struct Obstacle {
 }
 
 /// An event, as far as it bears on the verdict.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ground {
     /// Its id.
     pub event: EventId,
@@ -94,7 +95,7 @@ pub struct Ground {
 }
 
 /// An event that did not count.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NotCountedAnswer {
     /// The event.
     #[serde(flatten)]

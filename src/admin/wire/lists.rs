@@ -4,11 +4,13 @@ use crate::mail::Address;
 use crate::policy::{EventId, Level, Limit, OperatorList};
 use crate::report::Campaign;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What `PUT /v1/contacts/{address}/attributes` did, or with `?dry_run=true` would do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttributesAnswer {
     /// The contact.
     pub address: Address,
@@ -20,8 +22,20 @@ pub struct AttributesAnswer {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// What an attribute may be; it is kept as text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AttributeValue {
+    /// Text, at most 256 octets.
+    Text(String),
+    /// A number, kept as JSON writes it.
+    Number(serde_json::Number),
+    /// `true` or `false`.
+    Flag(bool),
+}
+
 /// A contact's own message limit: the body of `PUT /v1/contacts/{address}/limit`, where `null` takes it away.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContactLimit {
     /// At most so many campaign messages
@@ -62,7 +76,7 @@ impl From<Limit> for ContactLimit {
 }
 
 /// What `PUT /v1/contacts/{address}/limit` did, or with `?dry_run=true` would do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LimitAnswer {
     /// The contact.
     pub address: Address,
@@ -75,7 +89,7 @@ pub struct LimitAnswer {
 }
 
 /// One sign of life: `POST /v1/activity` takes one or an array of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActivityRequest {
     /// Whose.
@@ -88,6 +102,16 @@ pub struct ActivityRequest {
     /// When; now if nothing is said.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub at: Option<Timestamp>,
+}
+
+/// One, or an array of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMany<T> {
+    /// One.
+    One(T),
+    /// Many.
+    Many(Vec<T>),
 }
 
 /// A level of activity by number or by word.
@@ -141,8 +165,26 @@ impl From<LevelWord> for u8 {
     }
 }
 
+impl JsonSchema for LevelWord {
+    fn schema_name() -> Cow<'static, str> {
+        "LevelWord".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let words = LEVELS.iter().map(|(word, _)| (*word).to_owned());
+        let words: Vec<String> = words.chain((0..LEVELS.len()).map(|number| number.to_string())).collect();
+        json_schema!({
+            "description": "How strong a sign of life is, by number or by word.",
+            "anyOf": [
+                { "type": "integer", "minimum": 0, "maximum": LEVELS.len() - 1 },
+                { "type": "string", "enum": words },
+            ],
+        })
+    }
+}
+
 /// What became of signs of life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ActivityAnswer {
     /// Recorded.
     pub recorded: u64,
@@ -155,7 +197,7 @@ pub struct ActivityAnswer {
 }
 
 /// One entry of `GET /v1/blocklist` or `/v1/robinson`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListEntry {
     /// An address, a domain (`.example.com` for what is below it), a hash.
     pub entry: String,
@@ -168,7 +210,7 @@ pub struct ListEntry {
 }
 
 /// A page of a list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListAnswer {
     /// The entries, in order.
     pub entries: Vec<ListEntry>,
@@ -177,7 +219,7 @@ pub struct ListAnswer {
 }
 
 /// The body of `PUT` and `DELETE /v1/blocklist` and `/v1/robinson`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListChangeRequest {
     /// Which entries.
@@ -187,7 +229,7 @@ pub struct ListChangeRequest {
 }
 
 /// What a change of a list did, or with `?dry_run=true` would do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListChangeAnswer {
     /// Which list.
     pub list: OperatorList,
@@ -204,7 +246,7 @@ pub struct ListChangeAnswer {
 }
 
 /// An entry that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BadEntry {
     /// The entry as it was given.
     pub entry: String,
@@ -213,7 +255,7 @@ pub struct BadEntry {
 }
 
 /// By which entry a contact is on one of the operator's lists.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listing {
     /// Which list.
     pub list: OperatorList,
