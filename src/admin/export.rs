@@ -112,6 +112,7 @@ pub(super) enum Exported {
 
 /// A line, and where it is from where that is wanted.
 #[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Exported{T}")]
 pub(super) struct Row<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     what: Option<&'static str>,

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 
 /// Longest reason a person may give, in characters.
-const REASON_CHARS: usize = 500;
+pub(super) const REASON_CHARS: usize = 500;
 /// Entries in a page where `limit` is not given, and the most that may be asked for.
 pub(super) const LIMIT: usize = 1000;
 pub(super) const MOST: usize = 10_000;

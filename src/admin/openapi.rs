@@ -10,8 +10,9 @@ use axum::extract::Request;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 use std::sync::OnceLock;
 
@@ -32,6 +33,7 @@ pub(super) fn document(operations: &[Operation]) -> Json {
         SchemaSettings::draft2020_12().with(|settings| {
             settings.definitions_path = SCHEMAS.into();
             settings.meta_schema = None;
+            settings.transforms.push(Box::new(RecursiveTransform(words)));
         })
     };
     // What we read may leave out what we always write.
@@ -89,12 +91,31 @@ fn described(operation: &Operation, asked: &mut SchemaGenerator, answered: &mut 
         "responses": responses,
     });
     if let Some(body) = operation.body {
-        described["requestBody"] = json!({ "required": true, "content": contents(&[body], asked) });
+        described["requestBody"] =
+            json!({ "required": !operation.body_may_be_absent, "content": contents(&[body], asked) });
         if !body.description.is_empty() {
             described["requestBody"]["description"] = body.description.into();
         }
     }
     described
+}
+
+/// A choice between words becomes an `enum`, as generators of clients want it; what each means goes with the whole.
+fn words(schema: &mut Schema) {
+    let choice = |one: &Json| Some((one.get("const")?.as_str()?.to_owned(), one.get("description").cloned()));
+    let Some(choices) = schema.get("oneOf").and_then(Json::as_array) else { return };
+    let Some(choices) = choices.iter().map(choice).collect::<Option<Vec<_>>>() else { return };
+    let mut description = schema.get("description").and_then(Json::as_str).unwrap_or_default().to_owned();
+    for (word, means) in &choices {
+        if let Some(means) = means.as_ref().and_then(Json::as_str) {
+            description.push_str(&format!("\n- `{word}`: {means}"));
+        }
+    }
+    let words: Vec<String> = choices.into_iter().map(|(word, _)| word).collect();
+    schema.remove("oneOf");
+    schema.insert("type".to_owned(), "string".into());
+    schema.insert("enum".to_owned(), words.into());
+    schema.insert("description".to_owned(), description.into());
 }
 
 /// `get_contacts_address_explain`.
@@ -104,13 +125,18 @@ fn operation_id(operation: &Operation) -> String {
 }
 
 fn parameter(parameter: &Parameter, place: &str) -> Json {
-    json!({
+    let mut described = json!({
         "name": parameter.name,
         "in": place,
         "required": place == "path",
         "description": parameter.says,
         "schema": parameter.value.schema(),
-    })
+    });
+    if place == "query" {
+        // As good as none: see `Parameters::read`.
+        described["allowEmptyValue"] = true.into();
+    }
+    described
 }
 
 fn contents(contents: &[Content], generator: &mut SchemaGenerator) -> Json {

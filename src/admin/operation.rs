@@ -8,7 +8,7 @@ use super::routes::App;
 use super::wire::ErrorAnswer;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ pub(super) struct Operation {
     /// The parameters of its query.
     pub parameters: Vec<&'static Parameter>,
     pub body: Option<Content>,
+    pub body_may_be_absent: bool,
     /// What a success is, by `Accept`; the first is for whoever does not say.
     pub answers: Vec<Content>,
     /// The statuses of its refusals, in order.
@@ -131,7 +132,8 @@ impl Operation {
         // A query, a path or a header that cannot be read; a peer that may not; a value that will not do; trouble.
         let refusals = vec![400, 403, 422, 500, 503];
         let (parameters, answers) = (Vec::new(), Vec::new());
-        Operation { method, path, summary, access, parameters, body: None, answers, refusals, route }
+        let (body, body_may_be_absent) = (None, false);
+        Operation { method, path, summary, access, parameters, body, body_may_be_absent, answers, refusals, route }
     }
 
     /// Readers may ask it, though it is a POST.
@@ -151,9 +153,15 @@ impl Operation {
         self.reads_as("application/json", "", schema_of::<T>)
     }
 
-    /// A body of text of this type.
-    pub fn reads_text(self, media_type: &'static str, description: &'static str) -> Operation {
-        self.reads_as(media_type, description, schema_of::<String>)
+    /// A mail as the body.
+    pub fn reads_mail(self) -> Operation {
+        self.reads_as("message/rfc822", "A mail.", |_| json_schema!({ "minLength": 1 }))
+    }
+
+    /// A list of any length as the body, or nothing, which is a list, too.
+    pub fn reads_list(mut self) -> Operation {
+        self.body_may_be_absent = true;
+        self.reads_as("application/octet-stream", "A list of any length, in one of the formats.", |_| json_schema!({}))
     }
 
     fn reads_as(

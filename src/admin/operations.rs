@@ -82,7 +82,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers::<ListChangeAnswer>(),
         post("/v1/import", imports::import, "Bring a list along")
             .takes(&[&IMPORT_LIST, &FORMAT, &SOURCE, &DRY_RUN, &REASON])
-            .reads_text("application/octet-stream", "A list of any length, in one of the formats.")
+            .reads_list()
             .answers_lines::<ImportLine>()
             .refuses(&[409]),
         get("/v1/export", export::export, "Everything that keeps mail from somebody, for other programs")
@@ -128,11 +128,11 @@ pub(super) fn operations() -> Vec<Operation> {
             .refuses(&[409]),
         post("/v1/classify", mails::classify, "What a mail says, and of whom; stores nothing")
             .only_asks()
-            .reads_text("message/rfc822", "A mail.")
+            .reads_mail()
             .answers::<Classified>(),
         post("/v1/ingest", mails::ingest, "Take a mail as if it had arrived on the return path")
             .takes(&[&AT])
-            .reads_text("message/rfc822", "A mail.")
+            .reads_mail()
             .answers::<IngestAnswer>(),
         get("/v1/policy", policy::show, "How many bounces suppress, and for how long").answers::<PolicyAnswer>(),
         post("/v1/rebuild", events::rebuild, "Make every contact record anew from the events")

@@ -11,6 +11,7 @@ pub use bulk::*;
 pub use explain::*;
 pub use lists::*;
 
+use super::given::REASON_CHARS;
 use super::server::{ConfigState, LastRelease};
 use crate::classify::{BounceCode, BounceType, Category, Class, Fault};
 use crate::mail::{Address, ListId, MessageId};
@@ -172,7 +173,8 @@ pub struct ChangeRequest {
     /// `system` (taken if absent) or the id of one list.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub scope: Option<String>,
-    /// Why.
+    /// Why, in one line.
+    #[schemars(length(min = 1, max = REASON_CHARS))]
     pub reason: String,
 }
 

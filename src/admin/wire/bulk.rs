@@ -1,5 +1,6 @@
 //! Shapes of what is done to many at once, undone, or erased.
 
+use super::super::given::REASON_CHARS;
 use super::{Problem, SuppressionAnswer};
 use crate::bulk::{BadLine, Format};
 use crate::classify::{BounceCode, BounceType, Category};
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReasonRequest {
-    /// Why.
+    /// Why, in one line.
+    #[schemars(length(min = 1, max = REASON_CHARS))]
     pub reason: String,
 }
 
@@ -145,7 +147,8 @@ pub struct VoidAnswer {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmRequest {
-    /// Why.
+    /// Why, in one line.
+    #[schemars(length(min = 1, max = REASON_CHARS))]
     pub reason: String,
     /// From this time on.
     #[serde(skip_serializing_if = "Option::is_none", default)]

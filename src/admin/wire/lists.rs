@@ -1,5 +1,6 @@
 //! Shapes of what operators and their programs tell: attributes, limits, signs of life, lists.
 
+use super::super::given::{MOST, REASON_CHARS};
 use crate::mail::Address;
 use crate::policy::{EventId, Level, Limit, OperatorList};
 use crate::report::Campaign;
@@ -39,6 +40,7 @@ pub enum AttributeValue {
 #[serde(deny_unknown_fields)]
 pub struct ContactLimit {
     /// At most so many campaign messages
+    #[schemars(range(min = 1))]
     pub messages: u32,
     /// in so long: `12h`, `1d`, `1w`.
     pub window: String,
@@ -223,8 +225,10 @@ pub struct ListAnswer {
 #[serde(deny_unknown_fields)]
 pub struct ListChangeRequest {
     /// Which entries.
+    #[schemars(length(min = 1, max = MOST))]
     pub entries: Vec<String>,
-    /// Why.
+    /// Why, in one line.
+    #[schemars(length(min = 1, max = REASON_CHARS))]
     pub reason: String,
 }
 
