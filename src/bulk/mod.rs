@@ -10,6 +10,7 @@ mod lines;
 mod meaning;
 mod packed;
 pub mod read;
+pub mod recipients;
 mod record;
 pub mod sort;
 pub mod subject;
@@ -17,6 +18,7 @@ mod when;
 
 pub use format::Format;
 pub use read::{Accepts, BadLine, Line, Reader};
+pub use recipients::{Recipients, Record};
 pub use sort::{Sorted, Sorter};
 pub use subject::{Digest, HashKind, HashedAddress, Subject, SubjectError, digest};
 

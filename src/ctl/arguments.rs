@@ -16,7 +16,7 @@ pub struct Arguments {
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Print JSON, one object a line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, visible_alias = "jsonl")]
     pub json: bool,
     /// What to do.
     #[command(subcommand)]
@@ -57,14 +57,7 @@ pub enum Command {
     /// Everybody who is suppressed
     List(ListArguments),
     /// Which of these addresses must not be mailed
-    Check {
-        /// Addresses; `-` reads them from standard input, one a line
-        #[arg(value_name = "ADDR", required = true)]
-        addresses: Vec<String>,
-        /// Check for mail of this list, too
-        #[arg(long, value_name = "LIST")]
-        list: Option<String>,
-    },
+    Check(CheckArguments),
     /// Keep campaign mail from a contact
     Suppress(ChangeArguments),
     /// Let a contact be mailed again
@@ -115,7 +108,7 @@ pub enum Command {
     /// Bring a list along: suppressions of another sender, a blocklist, a Robinson list
     Import(ImportArguments),
     /// Every import
-    Batches,
+    Batches(BatchesArguments),
     /// Take an import back, whole
     Revert {
         /// The batch, as `import` and `batches` tell it
@@ -152,14 +145,7 @@ pub enum Command {
         again: bool,
     },
     /// What happened, oldest first
-    Events {
-        /// From this time, this long ago, or behind this event id
-        #[arg(long, value_name = "WHEN")]
-        since: Option<String>,
-        /// Wait for what happens next; without --since, only that
-        #[arg(long)]
-        follow: bool,
-    },
+    Events(EventsArguments),
     /// Make every contact record anew from the events
     Rebuild,
     /// The store itself
@@ -189,7 +175,7 @@ pub enum Command {
         command: TokenCommand,
     },
     /// The table of bounce codes
-    Codes,
+    Codes(ListOutput),
     /// The rules that judge replies
     Rules {
         /// What to do with them.
@@ -209,6 +195,9 @@ pub enum KeysCommand {
         /// Where the keys are
         #[arg(long, value_name = "DIR", default_value = KEYS)]
         directory: PathBuf,
+        /// How it is printed.
+        #[command(flatten)]
+        output: ListOutput,
     },
     /// Make a key; it signs from the daemon's next reload on, and all others go on proving
     New {
@@ -268,6 +257,9 @@ pub enum RulesCommand {
         /// Rules of your own, over the compiled-in ones
         #[arg(long, value_name = "DIR")]
         rules: Option<PathBuf>,
+        /// How it is printed.
+        #[command(flatten)]
+        output: ListOutput,
     },
 }
 
@@ -275,7 +267,7 @@ pub enum RulesCommand {
 #[derive(Debug, Subcommand)]
 pub enum EntriesCommand {
     /// Every entry
-    List,
+    List(EntriesListArguments),
     /// Put entries on it
     Add(EntriesArguments),
     /// Take entries off it
@@ -405,9 +397,98 @@ pub struct ListArguments {
     /// Suppressed since this time, or within this long
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
+    /// Suppressed before this time, or longer ago than this
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
     /// At most this many contacts
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: ListOutput,
+}
+
+/// How a list is printed.
+#[derive(Debug, Default, Args)]
+pub struct ListOutput {
+    /// Print CSV
+    #[arg(long)]
+    pub csv: bool,
+    /// Only these columns, in this order: names as in CSV, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub columns: Vec<String>,
+}
+
+/// Whom to check.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// Addresses; `-` reads them from standard input, one a line
+    #[arg(value_name = "ADDR", required_unless_present = "file", conflicts_with = "file")]
+    pub addresses: Vec<String>,
+    /// A whole list that is to be mailed, of any length: prints only whom it must not be mailed to; `-` is standard
+    /// input
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The column that holds the addresses, where the header does not tell
+    #[arg(long, value_name = "NAME", requires = "file")]
+    pub column: Option<String>,
+    /// Write the records of those who may be mailed to this file, as they came
+    #[arg(long, value_name = "FILE", requires = "file")]
+    pub keep: Option<PathBuf>,
+    /// Check for mail of this list, too
+    #[arg(long, value_name = "LIST")]
+    pub list: Option<String>,
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: ListOutput,
+}
+
+/// Which imports.
+#[derive(Debug, Args)]
+pub struct BatchesArguments {
+    /// Since this time, or within this long
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Before this time, or longer ago than this
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: ListOutput,
+}
+
+/// Which entries.
+#[derive(Debug, Args)]
+pub struct EntriesListArguments {
+    /// Only entries of this domain
+    #[arg(long, value_name = "DOMAIN")]
+    pub domain: Option<String>,
+    /// Put there since this time, or within this long
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Put there before this time, or longer ago than this
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: ListOutput,
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+pub struct EventsArguments {
+    /// From this time, this long ago, or behind this event id
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Before this time, or longer ago than this
+    #[arg(long, value_name = "WHEN", conflicts_with = "follow")]
+    pub until: Option<String>,
+    /// Wait for what happens next, also when backstopd is restarted; without --since, only that
+    #[arg(long)]
+    pub follow: bool,
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: ListOutput,
 }
 
 /// Which report.

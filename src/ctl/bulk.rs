@@ -1,11 +1,12 @@
 //! `import`, `batches`, `revert`, `export` and `db compact`: what takes long tells how far it is.
 
-use super::arguments::{ExportArguments, ImportArguments};
-use super::client::{Body, Client, encoded};
+use super::arguments::{BatchesArguments, ExportArguments, ImportArguments};
+use super::client::{Body, Client, encoded, pages};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
 use super::progress::Progress;
-use super::table::{aligned, clean};
+use super::rows::{Cell, Column, Rows, further, usual};
+use super::table::clean;
 use super::undo::because;
 use super::when;
 use crate::admin::wire::{BatchAnswer, BatchesAnswer, CompactLine, ImportAnswer, ImportLine, Problem, RevertLine};
@@ -110,31 +111,32 @@ impl Read for Counted {
     }
 }
 
-/// `backstopctl batches`.
-pub fn batches(client: &Client, out: &mut Output) -> Result<Exit, Failure> {
-    let answer: BatchesAnswer = read(&client.ask("/v1/batches", Body::None)?)?;
-    if out.json() {
-        answer.batches.iter().try_for_each(|batch| out.object(batch))?;
-    } else if answer.batches.is_empty() {
-        eprintln!("nothing was imported yet");
-    } else {
-        let head = ["BATCH", "TIME (UTC)", "LIST", "ENTRIES", "TAKEN BACK", "SOURCE", "REASON"];
-        let rows: Vec<Vec<String>> = answer.batches.iter().map(row).collect();
-        aligned(&head, &rows).iter().try_for_each(|line| out.line(line))?;
-    }
-    Ok(Exit::Yes)
-}
+const BATCHES: &[Column<BatchAnswer>] = &[
+    usual("batch", "BATCH", |batch| Some(batch.batch).into()),
+    usual("at", "TIME (UTC)", |batch| Cell::Time(Some(batch.at))),
+    usual("list", "LIST", |batch| Some(batch.list.map_or("suppressions", OperatorList::as_str)).into()),
+    usual("entries", "ENTRIES", |batch| Some(batch.entries).into()),
+    further("known", "KNOWN", |batch| Some(batch.known).into()),
+    usual("reverted", "TAKEN BACK", |batch| Cell::Time(batch.reverted)),
+    usual("source", "SOURCE", |batch| Some(&batch.source).into()),
+    usual("reason", "REASON", |batch| Some(&batch.reason).into()),
+];
 
-fn row(batch: &BatchAnswer) -> Vec<String> {
-    vec![
-        batch.batch.to_string(),
-        when::shown(batch.at),
-        batch.list.map_or("suppressions", OperatorList::as_str).to_owned(),
-        batch.entries.to_string(),
-        batch.reverted.map(when::shown).unwrap_or_default(),
-        batch.source.clone(),
-        batch.reason.clone(),
-    ]
+/// `backstopctl batches`.
+pub fn batches(client: &Client, asked: &BatchesArguments, out: &mut Output) -> Result<Exit, Failure> {
+    let mut rows = Rows::new(BATCHES, &asked.output, out)?;
+    let query = when::query(&asked.since, &asked.until)?;
+    let mut none = true;
+    pages(client, &format!("/v1/batches?limit=1000{query}"), |page: BatchesAnswer| {
+        none &= page.batches.is_empty();
+        rows.print(&page.batches, out)?;
+        Ok(page.next)
+    })?;
+    if none && rows.is_table() {
+        eprintln!("nothing was imported, as far as asked");
+    }
+    rows.end(out)?;
+    Ok(Exit::Yes)
 }
 
 /// `backstopctl revert BATCH`.

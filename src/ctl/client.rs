@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -19,6 +20,8 @@ use tokio::sync::mpsc;
 
 /// Longest wait for the beginning of an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// Time between two attempts to connect to a socket before which too many wait.
+const CROWD_TIME: Duration = Duration::from_millis(50);
 /// Longest answer read whole.
 const ANSWER_BYTES: usize = 256 << 20;
 /// Octets of a list sent at a time.
@@ -113,8 +116,21 @@ impl Client {
         })
     }
 
+    /// Connects; where too many wait already to be let in, it waits with them.
+    async fn connect(&self) -> io::Result<UnixStream> {
+        let deadline = tokio::time::Instant::now() + ANSWER_TIME;
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(CROWD_TIME).await;
+                }
+                connected => return connected,
+            }
+        }
+    }
+
     async fn send(&self, target: &str, body: Body) -> Result<Response<Incoming>, Failure> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| unreachable(&self.socket, &error))?;
+        let stream = self.connect().await.map_err(|error| unreachable(&self.socket, &error))?;
         let exchange = async {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             // Ends with the answer's body; an error shows there.
@@ -144,6 +160,22 @@ impl Client {
     fn broke_off(&self) -> Failure {
         let message = format!("the answer of backstopd on {} broke off", self.socket.display());
         Failure::new(Exit::Unavailable, message)
+    }
+}
+
+/// Asks for a list page by page, and hands on each; `take` says what is passed as `cursor` for the next.
+pub fn pages<P: DeserializeOwned>(
+    client: &Client,
+    target: &str,
+    mut take: impl FnMut(P) -> Result<Option<String>, Failure>,
+) -> Result<(), Failure> {
+    let mut from = String::new();
+    loop {
+        let page = super::output::read(&client.ask(&format!("{target}{from}"), Body::None)?)?;
+        match take(page)? {
+            Some(next) => from = format!("&cursor={}", encoded(&next)),
+            None => return Ok(()),
+        }
     }
 }
 

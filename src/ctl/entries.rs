@@ -1,10 +1,11 @@
 //! `blocklist` and `robinson`: the operator's lists, entry by entry.
 
-use super::arguments::{EntriesArguments, EntriesCommand};
-use super::client::{Body, Client, encoded};
+use super::arguments::{EntriesArguments, EntriesCommand, EntriesListArguments};
+use super::client::{Body, Client, encoded, pages};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
-use super::table::{aligned, clean};
+use super::rows::{Cell, Column, Rows, further, usual};
+use super::table::clean;
 use super::when;
 use crate::admin::wire::{ListAnswer, ListChangeAnswer, ListChangeRequest, ListEntry};
 use std::io::BufRead;
@@ -16,36 +17,36 @@ const TOLD: usize = 2000;
 /// `backstopctl blocklist ...` and `backstopctl robinson ...`.
 pub fn entries(client: &Client, list: &str, command: &EntriesCommand, out: &mut Output) -> Result<Exit, Failure> {
     match command {
-        EntriesCommand::List => print(client, list, out),
+        EntriesCommand::List(asked) => print(client, list, asked, out),
         EntriesCommand::Add(asked) => change(client, list, true, asked, out),
         EntriesCommand::Remove(asked) => change(client, list, false, asked, out),
     }
 }
 
-fn print(client: &Client, list: &str, out: &mut Output) -> Result<Exit, Failure> {
-    let mut cursor: Option<String> = None;
-    loop {
-        let from = cursor.as_deref().map(|cursor| format!("&cursor={}", encoded(cursor))).unwrap_or_default();
-        let page: ListAnswer = read(&client.ask(&format!("/v1/{list}?limit={PAGE}{from}"), Body::None)?)?;
-        if out.json() {
-            page.entries.iter().try_for_each(|entry| out.object(entry))?;
-        } else if cursor.is_none() && page.entries.is_empty() {
-            eprintln!("the list is empty");
-        } else {
-            let rows: Vec<Vec<String>> = page.entries.iter().map(row).collect();
-            let lines = aligned(&["ENTRY", "SINCE (UTC)", "BATCH"], &rows);
-            lines.iter().skip(usize::from(cursor.is_some())).try_for_each(|line| out.line(line))?;
-        }
-        match page.next {
-            Some(next) => cursor = Some(next),
-            None => return Ok(Exit::Yes),
-        }
-    }
-}
+const COLUMNS: &[Column<ListEntry>] = &[
+    usual("entry", "ENTRY", |entry| Some(&entry.entry).into()),
+    usual("since", "SINCE (UTC)", |entry| Cell::Time(Some(entry.since))),
+    further("event", "EVENT", |entry| Some(entry.event).into()),
+    usual("batch", "BATCH", |entry| entry.batch.into()),
+];
 
-fn row(entry: &ListEntry) -> Vec<String> {
-    let batch = entry.batch.map(|batch| batch.to_string()).unwrap_or_default();
-    vec![entry.entry.clone(), when::shown(entry.since), batch]
+fn print(client: &Client, list: &str, asked: &EntriesListArguments, out: &mut Output) -> Result<Exit, Failure> {
+    let mut rows = Rows::new(COLUMNS, &asked.output, out)?;
+    let mut query = when::query(&asked.since, &asked.until)?;
+    if let Some(domain) = &asked.domain {
+        query.push_str(&format!("&domain={}", encoded(domain)));
+    }
+    let mut none = true;
+    pages(client, &format!("/v1/{list}?limit={PAGE}{query}"), |page: ListAnswer| {
+        none &= page.entries.is_empty();
+        rows.print(&page.entries, out)?;
+        Ok(page.next)
+    })?;
+    if none && rows.is_table() {
+        eprintln!("the list is empty, as far as asked");
+    }
+    rows.end(out)?;
+    Ok(Exit::Yes)
 }
 
 /// Exits with 1 if an entry cannot be used; the others went in.

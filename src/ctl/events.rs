@@ -1,32 +1,114 @@
 //! `events` and `rebuild`: answers that come line by line.
 
+use super::arguments::EventsArguments;
 use super::client::{Body, Client, encoded};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
+use super::rows::{Cell, Column, Rows, usual};
 use super::table::clean;
 use super::when;
 use crate::admin::wire::{RebuildProgress, word};
 use crate::policy::{Event, Scope, What};
-use jiff::Zoned;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
 use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
-/// `backstopctl events`: JSON as it comes, or one line of text for each.
-pub fn events(client: &Client, since: Option<&str>, follow: bool, out: &mut Output) -> Result<Exit, Failure> {
-    let since = since.map(|since| when::read(since, &Zoned::now())).transpose()?;
-    let since = since.map(|since| encoded(&since)).unwrap_or_default();
-    client.follow(&format!("/v1/events?since={since}&follow={follow}"), Body::None, |line| {
+/// How often a daemon that is away is looked for.
+const AWAY_TIME: Duration = Duration::from_secs(1);
+
+const COLUMNS: &[Column<Value>] = &[
+    usual("id", "ID", |event| field(event, "id")),
+    usual("at", "TIME (UTC)", |event| Cell::Time(event["at"].as_str().and_then(|at| at.parse().ok()))),
+    usual("event", "EVENT", |event| field(event, "event")),
+    usual("kind", "KIND", |event| field(event, "kind")),
+    usual("address", "ADDRESS", |event| field(event, "address")),
+    usual("queue_id", "QUEUE ID", |event| field(event, "queue_id")),
+    usual("category", "CATEGORY", |event| field(event, "category")),
+    usual("type", "TYPE", |event| field(event, "type")),
+    usual("code", "CODE", |event| field(event, "code")),
+    usual("reason", "REASON", |event| field(event, "reason")),
+    usual("authority", "AUTHORITY", |event| field(event, "authority")),
+    usual("campaign", "CAMPAIGN", |event| field(event, "campaign")),
+    usual("list", "LIST", |event| field(event, "list")),
+    usual("scope", "SCOPE", |event| field(event, "scope")),
+    usual("uid", "UID", |event| field(event, "uid")),
+];
+
+fn field(event: &Value, name: &str) -> Cell {
+    Cell::Text(match &event[name] {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    })
+}
+
+/// `backstopctl events`: JSON as it comes, CSV, the columns asked for, or one line of text for each. Following goes
+/// on when the daemon is restarted, behind the last event that was printed.
+pub fn events(client: &Client, asked: &EventsArguments, out: &mut Output) -> Result<Exit, Failure> {
+    let rows = Rows::new(COLUMNS, &asked.output, out)?;
+    let as_rows = asked.output.csv || !asked.output.columns.is_empty();
+    let mut printer = Printer { rows, as_rows, last: None };
+    let mut query = when::query(&asked.since, &asked.until)?;
+    if !asked.follow {
+        client.follow(&format!("/v1/events?follow=false{query}"), Body::None, |line| printer.print(line, out))?;
+        printer.rows.end(out)?;
+        return Ok(Exit::Yes);
+    }
+    if query.is_empty() {
+        // Said here, so that nothing is left out if the daemon goes before the first event.
+        query = format!("&since={}", encoded(&Timestamp::now().to_string()));
+    }
+    let mut met = false;
+    loop {
+        let from = printer.last.as_ref().map_or(query.clone(), |last| format!("&since={last}"));
+        let followed = client.follow(&format!("/v1/events?follow=true{from}"), Body::None, |line| {
+            met = true;
+            printer.print(line, out)?;
+            // Somebody waits for each line.
+            out.flush()
+        });
+        match followed {
+            // The daemon ended the answer: it stops, and is perhaps started again.
+            Ok(()) => met = true,
+            Err(Failure::Because { exit: Exit::Unavailable, .. }) if met => {}
+            Err(failure) => return Err(failure),
+        }
+        std::thread::sleep(AWAY_TIME);
+    }
+}
+
+/// Prints events as they come.
+struct Printer {
+    rows: Rows<'static, Value>,
+    as_rows: bool,
+    /// The id of the last one.
+    last: Option<String>,
+}
+
+impl Printer {
+    fn print(&mut self, line: &[u8], out: &mut Output) -> Result<(), Failure> {
         if out.json() {
             out.raw(line)?;
+            self.last = Some(read::<Identified>(line)?.id);
+        } else if self.as_rows {
+            let event: Value = read(line)?;
+            self.last = event["id"].as_str().map(str::to_owned);
+            self.rows.print(&[event], out)?;
         } else {
-            out.line(&told(&read(line)?))?;
+            let event: Event = read(line)?;
+            self.last = Some(event.id.to_string());
+            out.line(&told(&event))?;
         }
-        // Somebody waits for each line.
-        if follow { out.flush() } else { Ok(()) }
-    })?;
-    if follow {
-        return Err(Failure::new(Exit::Unavailable, "backstopd has stopped"));
+        Ok(())
     }
-    Ok(Exit::Yes)
+}
+
+/// As much of an event as following needs.
+#[derive(Deserialize)]
+struct Identified {
+    id: String,
 }
 
 fn told(event: &Event) -> String {

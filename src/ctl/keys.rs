@@ -1,10 +1,10 @@
 //! The keys of signed return paths, and what a token says: `keys` and `token`. They need no daemon, but a directory
 //! that may be read.
 
-use super::arguments::{KeysCommand, TokenCommand};
+use super::arguments::{KeysCommand, ListOutput, TokenCommand};
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use super::table::aligned;
+use super::rows::{Cell, Column, Rows, usual};
 use crate::authority::keys::{self, Key, KeysError};
 use crate::authority::token::LENGTH;
 use crate::authority::{Bound, KeyRing, Token, TokenError};
@@ -44,9 +44,9 @@ struct Decoded {
 pub fn keys(command: &KeysCommand, out: &mut Output) -> Result<Exit, Failure> {
     let now = Timestamp::now();
     match command {
-        KeysCommand::List { directory } => {
+        KeysCommand::List { directory, output } => {
             let ring = KeyRing::read(directory).map_err(failure)?;
-            list(directory, &ring, out)
+            list(directory, &ring, output, out)
         }
         KeysCommand::New { directory } => {
             let key = keys::new_key(directory, now).map_err(failure)?;
@@ -66,7 +66,14 @@ pub fn keys(command: &KeysCommand, out: &mut Output) -> Result<Exit, Failure> {
     }
 }
 
-fn list(directory: &Path, ring: &KeyRing, out: &mut Output) -> Result<Exit, Failure> {
+const COLUMNS: &[Column<Line>] = &[
+    usual("id", "KEY", |line| Some(line.id).into()),
+    usual("state", "STATE", |line| Some(line.state).into()),
+    usual("created", "MADE (UTC)", |line| Cell::Time(Some(line.created))),
+    usual("retired", "RETIRED (UTC)", |line| Cell::Time(line.retired)),
+];
+
+fn list(directory: &Path, ring: &KeyRing, output: &ListOutput, out: &mut Output) -> Result<Exit, Failure> {
     let signing = ring.signing().map(|(id, _)| id);
     let state = |key: &Key| match key.retired {
         Some(_) => "retired",
@@ -77,19 +84,13 @@ fn list(directory: &Path, ring: &KeyRing, out: &mut Output) -> Result<Exit, Fail
         .keys()
         .map(|key| Line { id: key.id, state: state(key), created: key.created, retired: key.retired })
         .collect();
-    if out.json() {
-        lines.iter().try_for_each(|line| out.object(line))?;
-    } else if lines.is_empty() {
+    let mut rows = Rows::new(COLUMNS, output, out)?;
+    if lines.is_empty() && rows.is_table() {
         out.line(&format!("{}: there are no keys; `backstopctl keys new` makes one", directory.display()))?;
-    } else {
-        let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
-        let row = |line: &Line| {
-            let retired = line.retired.map(day).unwrap_or_default();
-            vec![line.id.to_string(), line.state.to_owned(), day(line.created), retired]
-        };
-        let rows: Vec<Vec<String>> = lines.iter().map(row).collect();
-        aligned(&["KEY", "STATE", "MADE", "RETIRED"], &rows).iter().try_for_each(|line| out.line(line))?;
+        return Ok(Exit::No);
     }
+    rows.print(&lines, out)?;
+    rows.end(out)?;
     Ok(if signing.is_some() { Exit::Yes } else { Exit::No })
 }
 

@@ -9,6 +9,7 @@ mod activity;
 mod arguments;
 mod bulk;
 mod change;
+mod cleanse;
 mod client;
 mod confirm;
 mod entries;
@@ -24,6 +25,7 @@ mod output;
 mod policy;
 mod progress;
 mod report;
+mod rows;
 mod show;
 mod table;
 mod undo;
@@ -71,7 +73,8 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
             explain::explain(&client()?, &address, list.as_deref(), campaign.as_deref(), out)
         }
         Command::List(filter) => list::suppressions(&client()?, &filter, out),
-        Command::Check { addresses, list } => list::check(&client()?, addresses, list.as_deref(), out),
+        Command::Check(asked) if asked.file.is_some() => cleanse::check(&client()?, &asked, out),
+        Command::Check(asked) => list::check(&client()?, asked, out),
         Command::Suppress(change) => change::change(&client()?, "suppress", &change, out),
         Command::Reactivate(change) => change::change(&client()?, "reactivate", &change, out),
         Command::Undo { event, reason, dry_run } => undo::undo(&client()?, &event, &reason, dry_run, out),
@@ -83,7 +86,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Blocklist { command } => entries::entries(&client()?, "blocklist", &command, out),
         Command::Robinson { command } => entries::entries(&client()?, "robinson", &command, out),
         Command::Import(import) => bulk::import(&client()?, &import, out),
-        Command::Batches => bulk::batches(&client()?, out),
+        Command::Batches(asked) => bulk::batches(&client()?, &asked, out),
         Command::Revert { batch, reason, dry_run } => bulk::revert(&client()?, &batch, &reason, dry_run, out),
         Command::Export(export) => bulk::export(&client()?, &export, out),
         Command::Db { command: DbCommand::Compact } => bulk::compact(&client()?, out),
@@ -91,14 +94,16 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
             offline::classify(&files, rules.as_deref(), dialects.as_deref(), out)
         }
         Command::Ingest { paths, again } => ingest::ingest(&client()?, &paths, again, out),
-        Command::Events { since, follow } => events::events(&client()?, since.as_deref(), follow, out),
+        Command::Events(asked) => events::events(&client()?, &asked, out),
         Command::Rebuild => events::rebuild(&client()?, out),
         Command::Policy { command: PolicyCommand::Show } => policy::show(&client()?, out),
         Command::Report(asked) => report::report(&client()?, &asked, out),
         Command::Keys { command } => keys::keys(&command, out),
         Command::Token { command } => keys::token(&command, out),
-        Command::Codes => offline::codes(out),
+        Command::Codes(output) => offline::codes(&output, out),
         Command::Rules { command: RulesCommand::Test { file } } => offline::rules_test(&file, out),
-        Command::Rules { command: RulesCommand::List { rules } } => offline::rules_list(rules.as_deref(), out),
+        Command::Rules { command: RulesCommand::List { rules, output } } => {
+            offline::rules_list(rules.as_deref(), &output, out)
+        }
     }
 }

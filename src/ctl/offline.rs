@@ -1,11 +1,13 @@
 //! What needs no daemon: `classify`, `codes`, `rules`.
 
+use super::arguments::ListOutput;
 use super::exit::{Exit, Failure};
 use super::output::Output;
+use super::rows::{Column, Rows, usual};
 use super::table::{aligned, clean};
 use crate::admin::wire::{Classified, ClassifiedRecipient, word};
 use crate::admin::{MAIL_BYTES, classified};
-use crate::classify::{RuleError, Rules, code};
+use crate::classify::{Category, Rule, RuleError, Rules, code};
 use crate::mail::Limits;
 use crate::ops::rule_files;
 use crate::report::{CampaignHeaders, Dialects};
@@ -125,26 +127,20 @@ fn read_mail(file: &Path) -> io::Result<Vec<u8>> {
     Ok(mail)
 }
 
+const CODES: &[Column<code::CodeEntry>] = &[
+    usual("code", "CODE", |entry| Some(entry.code).into()),
+    usual("type", "TYPE", |entry| Some(entry.bounce_type.as_str()).into()),
+    usual("category", "CATEGORY", |entry| Some(entry.category.as_str()).into()),
+    usual("reason", "REASON", |entry| Some(entry.reason).into()),
+    usual("fault", "FAULT", |entry| Some(entry.fault.as_str()).into()),
+    usual("description", "DESCRIPTION", |entry| Some(entry.description).into()),
+];
+
 /// `backstopctl codes`.
-pub fn codes(out: &mut Output) -> Result<Exit, Failure> {
-    let table = code::table();
-    if out.json() {
-        table.iter().try_for_each(|entry| out.object(entry))?;
-        return Ok(Exit::Yes);
-    }
-    let row = |entry: &code::CodeEntry| {
-        vec![
-            entry.code.to_string(),
-            entry.bounce_type.as_str().to_owned(),
-            entry.category.as_str().to_owned(),
-            entry.reason.to_owned(),
-            entry.fault.as_str().to_owned(),
-            entry.description.to_owned(),
-        ]
-    };
-    let rows: Vec<Vec<String>> = table.iter().map(row).collect();
-    let head = ["CODE", "TYPE", "CATEGORY", "REASON", "FAULT", "DESCRIPTION"];
-    aligned(&head, &rows).iter().try_for_each(|line| out.line(line))?;
+pub fn codes(output: &ListOutput, out: &mut Output) -> Result<Exit, Failure> {
+    let mut rows = Rows::new(CODES, output, out)?;
+    rows.print(code::table(), out)?;
+    rows.end(out)?;
     Ok(Exit::Yes)
 }
 
@@ -172,26 +168,21 @@ pub fn rules_test(file: &Path, out: &mut Output) -> Result<Exit, Failure> {
     Ok(if misses.is_empty() { Exit::Yes } else { Exit::No })
 }
 
+const RULES: &[Column<Rule>] = &[
+    usual("rule", "RULE", |rule| Some(&rule.id).into()),
+    usual("category", "CATEGORY", |rule| rule.category.map(Category::as_str).into()),
+    usual("type", "TYPE", |rule| rule.bounce_type.map(|bounce_type| bounce_type.as_str()).into()),
+    usual("reason", "REASON", |rule| rule.reason.clone().into()),
+    usual("fault", "FAULT", |rule| rule.fault.map(|fault| fault.as_str()).into()),
+    usual("place", "PLACE", |rule| Some(format!("{}:{}", rule.file.display(), rule.line)).into()),
+];
+
 /// `backstopctl rules list`.
-pub fn rules_list(rules: Option<&Path>, out: &mut Output) -> Result<Exit, Failure> {
-    let rules = overlaid(rules)?;
-    if out.json() {
-        rules.list().try_for_each(|rule| out.object(rule))?;
-        return Ok(Exit::Yes);
-    }
-    let row = |rule: &crate::classify::Rule| {
-        vec![
-            rule.id.clone(),
-            rule.category.map_or("", |category| category.as_str()).to_owned(),
-            rule.bounce_type.map_or("", |bounce_type| bounce_type.as_str()).to_owned(),
-            rule.reason.clone().unwrap_or_default(),
-            rule.fault.map_or("", |fault| fault.as_str()).to_owned(),
-            format!("{}:{}", rule.file.display(), rule.line),
-        ]
-    };
-    let rows: Vec<Vec<String>> = rules.list().map(row).collect();
-    let head = ["RULE", "CATEGORY", "TYPE", "REASON", "FAULT", "PLACE"];
-    aligned(&head, &rows).iter().try_for_each(|line| out.line(line))?;
+pub fn rules_list(rules: Option<&Path>, output: &ListOutput, out: &mut Output) -> Result<Exit, Failure> {
+    let rules: Vec<Rule> = overlaid(rules)?.list().cloned().collect();
+    let mut rows = Rows::new(RULES, output, out)?;
+    rows.print(&rules, out)?;
+    rows.end(out)?;
     Ok(Exit::Yes)
 }
 

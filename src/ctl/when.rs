@@ -1,15 +1,11 @@
 //! Times on the command line and in tables.
 
+use super::client::encoded;
 use super::exit::{Exit, Failure};
 use jiff::{Span, Timestamp, Zoned, civil::Date, tz::TimeZone};
 
 /// A time as a person writes it, as the API takes it: `2026-08-21T03:00:00Z`, `2026-08-21` (midnight UTC),
-/// or how long ago: `90m`, `2d`. With an event id, that id.
-pub fn read(text: &str, now: &Zoned) -> Result<String, Failure> {
-    read_as("--since", text, now)
-}
-
-/// The same for another option.
+/// or how long ago: `90m`, `2d`; an event id is that id.
 pub fn read_as(option: &str, text: &str, now: &Zoned) -> Result<String, Failure> {
     if text.parse::<Timestamp>().is_ok() || text.parse::<crate::policy::EventId>().is_ok() {
         return Ok(text.to_owned());
@@ -24,6 +20,18 @@ pub fn read_as(option: &str, text: &str, now: &Zoned) -> Result<String, Failure>
         let wanted = "a time is wanted, as 2026-08-21T03:00:00Z, 2026-08-21, or how long ago: 90m, 2d";
         Failure::new(Exit::Usage, format!("{option} {text}: {wanted}"))
     })
+}
+
+/// `since` and `until` as further parameters of a request.
+pub fn query(since: &Option<String>, until: &Option<String>) -> Result<String, Failure> {
+    let now = Zoned::now();
+    let mut query = String::new();
+    for (name, text) in [("since", since), ("until", until)] {
+        if let Some(text) = text {
+            query.push_str(&format!("&{name}={}", encoded(&read_as(&format!("--{name}"), text, &now)?)));
+        }
+    }
+    Ok(query)
 }
 
 /// A time in a table: to the minute, UTC.
@@ -47,7 +55,7 @@ mod tests {
             ("yesterday", None),
             ("", None),
         ] {
-            assert_eq!(read(text, &now).ok().as_deref(), want, "--since {text}");
+            assert_eq!(read_as("--since", text, &now).ok().as_deref(), want, "--since {text}");
         }
     }
 }
