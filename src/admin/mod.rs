@@ -38,6 +38,7 @@ mod suppressions;
 pub mod wire;
 pub mod wire_campaigns;
 pub mod wire_policy;
+pub mod wire_reports;
 
 pub use access::{Access, Caller};
 pub use answer::{JSON_BYTES, MAIL_BYTES};

@@ -1,7 +1,9 @@
-//! How `GET /v1/campaigns/{id}` and `/v1/campaigns/{id}/responses` answer (SPEC 8), as JSON and as CSV.
+//! How `GET /v1/campaigns/{id}` and `/v1/campaigns/{id}/responses` answer (SPEC 8), as JSON and as CSV. Its rows by
+//! provider and by day are in [`super::wire_reports`].
 
 use super::answer::csv_line;
 use super::wire::word;
+use super::wire_reports::{DayRow, ProviderRow};
 use crate::classify::{BounceCode, BounceType, Category, Class, Fault};
 use crate::mail::ListId;
 use crate::policy::{Authority, EventId, SkipReason};
@@ -37,7 +39,8 @@ pub struct CampaignAnswer {
     pub first_at: Option<Timestamp>,
     /// When the last one did.
     pub last_at: Option<Timestamp>,
-    /// Recipients that the send ledger remembers; it forgets after `[store] ledger_days`.
+    /// Recipients that it was sent to, each counted once for each message on each day. What had left the send ledger
+    /// before backstopd counted sends is not in it.
     pub sent: u64,
     /// Contacts that it never reached.
     pub skipped: Skipped,
@@ -63,6 +66,12 @@ pub struct CampaignAnswer {
     pub contacts: u64,
     /// What part of those sent.
     pub rates: Rates,
+    /// By mailbox provider: most sent first, then by name; the 50 largest, and the rest as `other`, last.
+    #[serde(default)]
+    pub by_provider: Vec<ProviderRow>,
+    /// By day (UTC) on which each thing happened, in order; days without anything are left out.
+    #[serde(default)]
+    pub by_day: Vec<DayRow>,
 }
 
 /// Contacts a campaign never reached.
@@ -90,7 +99,7 @@ pub struct Bounces {
     pub by_category: BTreeMap<String, u64>,
 }
 
-/// Parts of those sent, from 0 to 1; `null` where the ledger remembers none.
+/// Parts of those sent, from 0 to 1; `null` where none are known to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rates {
     /// Bounces.
@@ -127,6 +136,8 @@ impl CampaignAnswer {
             unverified: 0,
             contacts: 0,
             rates: Rates { bounces: None, complaints: None },
+            by_provider: Vec::new(),
+            by_day: Vec::new(),
         }
     }
 
