@@ -399,11 +399,11 @@ fn a_newer_schema_is_refused_by_name_and_left_as_it_is() {
         db.open_tree("meta").unwrap().insert("schema", &schema.to_be_bytes()).unwrap();
         db.flush().unwrap();
     };
-    set(3);
+    set(4);
     let error = Store::open(&settings(directory.path())).err().expect("refused");
-    assert!(matches!(error, StoreError::NewerSchema { found: 3, known: 2, .. }), "{error}");
-    assert!(error.to_string().contains("newer backstopd (schema 3, this one reads up to 2)"), "{error}");
-    set(2);
+    assert!(matches!(error, StoreError::NewerSchema { found: 4, known: 3, .. }), "{error}");
+    assert!(error.to_string().contains("newer backstopd (schema 4, this one reads up to 3)"), "{error}");
+    set(3);
     assert_eq!(open(directory.path()).figures().events, 1);
 }
 

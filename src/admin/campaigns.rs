@@ -1,21 +1,19 @@
 //! What one campaign did (SPEC 8): its figures, and what came back from each contact.
 //!
-//! Nothing is indexed by campaign yet, so each request reads every event on record once, about 1.5 seconds a
-//! million, for the contacts that the campaign concerns; then the record of each of these is judged, about 30
+//! The store's index tells which contacts the campaign concerns; then the record of each of these is judged, about 30
 //! microseconds a contact, as `contacts` and the screening judge it. So a bounce that was retracted, voided or
 //! erased counts as it does there. Memory grows with the contacts of the one campaign that something came back
 //! from, or that were skipped.
 
 use super::answer::{Format, Parameters, Refusal, Stream, blocking, json, ndjson};
-use super::campaign_walk::{Skip, Walk, Wanted};
+use super::campaign_count::{Judge, Word, last_words, record};
+use super::campaign_walk::{Kept, Skip, Walk, Wanted};
 use super::given::{LIMIT, Segment, read_limit};
 use super::routes::{self, App};
 use super::wire::word;
-use super::wire_campaigns::{CampaignAnswer, CampaignResponse, CampaignResponsesAnswer};
-use crate::classify::{Category, Class, code};
-use crate::mail::Address;
-use crate::policy::contact::{Contact, Fact, FactKind, Response as Came};
-use crate::policy::{Authority, Policy, What, fold};
+use super::wire_campaigns::{CampaignResponse, CampaignResponsesAnswer};
+use crate::classify::{Class, code};
+use crate::policy::{Policy, What, fold};
 use crate::report::{Campaign, Kind};
 use crate::store::{Store, StoreError};
 use axum::extract::{Path, Request, State};
@@ -33,8 +31,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 const BATCH: usize = 200;
 /// Longest time in which a reader takes nothing of a list.
 const READER_TIME: Duration = Duration::from_secs(600);
-/// Each report reads every event; those that come meanwhile wait.
-static TURNS: Semaphore = Semaphore::const_new(2);
+/// So many reports are made at a time; others wait.
+pub(super) static TURNS: Semaphore = Semaphore::const_new(2);
 
 /// `GET /v1/campaigns/{id}`.
 pub(super) async fn report(State(app): State<Arc<App>>, id: Segment, request: Request) -> Result<Response, Refusal> {
@@ -45,22 +43,8 @@ pub(super) async fn report(State(app): State<Arc<App>>, id: Segment, request: Re
     let (asked, going_on) = asked(&app);
     let of = campaign.clone();
     let made = blocking(move || {
-        let found = Walk::over(&store, &of, Wanted::everything(), &going_on)?;
-        let sends = store.sends_of(&of, &going_on)?;
-        let mut report = CampaignAnswer::nothing(of);
-        let firsts = [found.first_at, sends.first_at];
-        report.first_at = firsts.into_iter().flatten().min();
-        report.last_at = found.last_at.max(sends.last_at);
-        report.lists = found.lists;
-        let now = Timestamp::now();
-        for (name, skip) in found.contacts {
-            count(&mut report, &store, &name, skip.as_ref(), &policy, now)?;
-            if !going_on() {
-                return Err(StoreError::Stopped);
-            }
-        }
-        report.of_sent(sends.recipients);
-        Ok(report)
+        let judge = Judge { store: &store, policy: &policy, now: Timestamp::now() };
+        judge.report(of, &going_on)
     });
     let report = made.await?;
     drop((turn, asked));
@@ -90,7 +74,7 @@ pub(super) async fn responses(State(app): State<Arc<App>>, id: Segment, request:
     let of = campaign.clone();
     let found = blocking(move || {
         let found = Walk::over(&store, &of, wanted, &going_on)?;
-        let known = found.first_at.is_some() || store.sends_of(&of, &going_on)?.recipients > 0;
+        let known = found.first_at.is_some() || store.sent_of(&of)?.recipients > 0;
         Ok(known.then_some(found))
     });
     let found = found.await?.ok_or_else(|| nothing_known(&campaign))?;
@@ -117,101 +101,17 @@ pub(super) async fn responses(State(app): State<Arc<App>>, id: Segment, request:
 
 /// What holds a request's work up to its end: it goes on until the first is dropped, as it is when the peer is
 /// gone, or the server stops.
-fn asked(app: &App) -> (watch::Sender<()>, impl Fn() -> bool + Send + 'static) {
+pub(super) fn asked(app: &App) -> (watch::Sender<()>, impl Fn() -> bool + Send + 'static) {
     let (asked, waiting) = watch::channel(());
     let stopping = app.stopping.clone();
     (asked, move || waiting.has_changed().is_ok() && !*stopping.borrow())
-}
-
-/// The last thing of its kind that is on record of one contact and campaign.
-struct Word<'a> {
-    fact: &'a Fact,
-    came: &'a Came,
-    /// Something vouches for it, or need not.
-    counts: bool,
-}
-
-/// The last word of each kind (SPEC 2: one response for one contact and campaign), in order of time. What counts
-/// goes before what nothing vouches for, however late that came.
-fn last_words<'a>(facts: &'a [Fact], campaign: &Campaign, policy: &Policy) -> Vec<Word<'a>> {
-    let mut words: Vec<Word<'a>> = Vec::new();
-    for fact in facts {
-        let FactKind::Response(came) = &fact.what else { continue };
-        if came.campaign.as_ref() != Some(campaign) {
-            continue;
-        }
-        let counts = policy.accept_unverified || came.authority != Authority::Unverified;
-        let word = Word { fact, came, counts };
-        match words.iter().position(|known| known.came.kind == came.kind) {
-            Some(place) if words[place].counts && !counts => {}
-            Some(place) => {
-                words.remove(place);
-                words.push(word);
-            }
-            None => words.push(word),
-        }
-    }
-    words.sort_by_key(|word| (word.fact.at, word.fact.event));
-    words
-}
-
-/// The record of a contact; one without where the name is no address.
-fn record(store: &Store, name: &str) -> Result<Contact, StoreError> {
-    let Ok(address) = Address::parse(name) else { return Ok(Contact::default()) };
-    Ok(store.contact(&address)?.unwrap_or_default())
-}
-
-/// Counts one contact.
-fn count(
-    report: &mut CampaignAnswer,
-    store: &Store,
-    name: &str,
-    skip: Option<&Skip>,
-    policy: &Policy,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let contact = record(store, name)?;
-    match skip {
-        Some(skip) if skip.shadow => report.skipped.shadow += 1,
-        Some(skip) => report.count_skip(skip.reason.as_str()),
-        None => {}
-    }
-    let facts = contact.believed_at(now);
-    let words = last_words(&facts, &report.campaign, policy);
-    report.contacts += u64::from(skip.is_some() || !words.is_empty());
-    report.unverified += u64::from(words.iter().any(|word| !word.counts));
-    let words: Vec<Word<'_>> = words.into_iter().filter(|word| word.counts).collect();
-    if words.is_empty() {
-        return Ok(());
-    }
-    let retracted = fold(&contact, policy, now).retracted;
-    for Word { fact, came, .. } in words {
-        match came.kind {
-            Kind::Bounce if retracted.binary_search(&fact.event).is_ok() => report.retracted += 1,
-            Kind::Bounce => {
-                let category = came.category.unwrap_or(Category::Unknown);
-                match came.class {
-                    Class::Skip => report.count_skip(category.as_str()),
-                    Class::Bounce | Class::Feedback => report.count_bounce(category, came.bounce_type),
-                }
-            }
-            Kind::Complaint => report.complaints += 1,
-            Kind::OptOut => report.opt_outs += 1,
-            Kind::Autoreply => report.autoreplies += 1,
-            Kind::NotSpam => report.not_spam += 1,
-            Kind::Delivered => report.delivered += 1,
-            Kind::Delayed => report.delayed += 1,
-            Kind::Other => {}
-        }
-    }
-    Ok(())
 }
 
 /// What came back from the contacts, to be told.
 struct Told {
     app: Arc<App>,
     campaign: Campaign,
-    contacts: IntoIter<String, Option<Skip>>,
+    contacts: IntoIter<String, Kept>,
 }
 
 impl Told {
@@ -252,8 +152,8 @@ impl Told {
             let policy = self.app.service.in_force().policy.clone();
             let now = Timestamp::now();
             let mut responses = Vec::new();
-            for (name, skip) in self.contacts.by_ref().take(contacts) {
-                tell(&mut responses, &store, name, skip, &self.campaign, &policy, now)?;
+            for (name, kept) in self.contacts.by_ref().take(contacts) {
+                tell(&mut responses, &store, name, kept.skip, &self.campaign, &policy, now)?;
             }
             Ok((self, responses))
         })
@@ -336,54 +236,4 @@ fn read_campaign(id: Segment) -> Result<Campaign, Refusal> {
 fn nothing_known(campaign: &Campaign) -> Refusal {
     let message = format!("nothing is known of a campaign \"{}\"; ids are told apart by case", campaign.0);
     Refusal::new(StatusCode::NOT_FOUND, "not-found", message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::{EventId, Level};
-
-    fn came(event: u128, authority: Authority, category: Category) -> Fact {
-        let response = Came {
-            class: category.class(),
-            kind: Kind::Bounce,
-            category: Some(category),
-            bounce_type: None,
-            code: None,
-            reason: None,
-            fault: None,
-            by_words: false,
-            authority,
-            campaign: Some(Campaign("77".to_owned())),
-            list: None,
-            sent_at: None,
-        };
-        let at = Timestamp::new(event as i64, 0).unwrap();
-        Fact { event: EventId(event), at, what: FactKind::Response(Box::new(response)) }
-    }
-
-    #[test]
-    fn the_last_word_that_something_vouches_for_counts() {
-        let mut contact = Contact::default();
-        contact.insert(came(1, Authority::Local, Category::Transient));
-        contact.insert(came(2, Authority::Matched, Category::Rejected));
-        contact.insert(came(3, Authority::Unverified, Category::Blocked));
-        let level = FactKind::Activity { level: Level::OPEN, campaign: Some(Campaign("77".to_owned())) };
-        contact.insert(Fact { event: EventId(4), at: Timestamp::new(4, 0).unwrap(), what: level });
-        let (strict, lax) = (Policy::default(), Policy { accept_unverified: true, ..Policy::default() });
-        let now = Timestamp::new(100, 0).unwrap();
-        let events = |contact: &Contact, campaign: &str, policy: &Policy| {
-            let campaign = Campaign(campaign.to_owned());
-            let words = last_words(contact.known_at(now), &campaign, policy);
-            words.iter().map(|word| (word.fact.event.0, word.counts)).collect::<Vec<_>>()
-        };
-        assert_eq!(events(&contact, "77", &strict), [(2, true)]);
-        assert_eq!(events(&contact, "77", &lax), [(3, true)]);
-        assert_eq!(events(&contact, "78", &lax), []);
-        // As a void leaves it.
-        contact.remove(EventId(2));
-        assert_eq!(events(&contact, "77", &strict), [(1, true)]);
-        contact.remove(EventId(1));
-        assert_eq!(events(&contact, "77", &strict), [(3, false)]);
-    }
 }

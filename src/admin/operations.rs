@@ -6,9 +6,10 @@ use super::operation::{Operation, Parameter, Value, delete, get, post, put};
 use super::wire::*;
 use super::wire_campaigns::{CampaignAnswer, CampaignResponse, CampaignResponsesAnswer};
 use super::wire_policy::PolicyAnswer;
+use super::wire_reports::{CampaignRow, CampaignsAnswer, DayRow, DaysAnswer, ProviderRow, ProvidersAnswer};
 use super::{
     activity, attributes, batches, campaigns, confirm, contacts, erasure, events, explain, export, imports, lists,
-    mails, metrics, openapi, policy, status, suppressions,
+    mails, metrics, openapi, policy, reports, status, suppressions,
 };
 use crate::classify::Category;
 use crate::policy::{CATEGORIES, Event};
@@ -100,6 +101,9 @@ pub(super) fn operations() -> Vec<Operation> {
             .takes(&[&DRY_RUN])
             .reads::<OneOrMany<ActivityRequest>>()
             .answers::<ActivityAnswer>(),
+        get("/v1/campaigns", reports::campaigns, "What each campaign did, the latest first")
+            .takes(&[&SINCE, &UNTIL, &CURSOR, &LIMIT])
+            .lists::<CampaignsAnswer, CampaignRow>(),
         get("/v1/campaigns/{campaign}", campaigns::report, "What a campaign did, in figures")
             .answers::<CampaignAnswer>()
             .refuses(&[404]),
@@ -107,6 +111,12 @@ pub(super) fn operations() -> Vec<Operation> {
             .takes(&[&CURSOR, &LIMIT])
             .lists::<CampaignResponsesAnswer, CampaignResponse>()
             .refuses(&[404]),
+        get("/v1/report/providers", reports::providers, "What all campaigns did at each mailbox provider")
+            .takes(&[&SINCE, &UNTIL])
+            .lists::<ProvidersAnswer, ProviderRow>(),
+        get("/v1/report/days", reports::days, "What all campaigns did on each day")
+            .takes(&[&SINCE, &UNTIL])
+            .lists::<DaysAnswer, DayRow>(),
         get("/v1/events", events::events, "What happened, oldest first; NDJSON where nothing is said")
             .takes(&[&EVENTS_SINCE, &UNTIL, &FOLLOW, &CURSOR, &LIMIT])
             .lists_rows::<Event>()

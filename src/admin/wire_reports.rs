@@ -7,6 +7,7 @@ use crate::mail::ListId;
 use crate::report::Campaign;
 use jiff::Timestamp;
 use jiff::civil::Date;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ pub const OTHER: &str = "other";
 
 /// The figures of one row. Within one campaign each contact counts once in each figure, by the last word on it, as
 /// in the report of a campaign.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Figures {
     /// Recipients that it was sent to.
     pub sent: u64,
@@ -135,7 +136,7 @@ impl Figures {
 
 /// The figures of one mailbox provider: one of those known by name (`google`, `microsoft`, ...), else the domain of
 /// the recipients' addresses. The DNS is not asked: a company's domain that a large provider hosts stands by itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProviderRow {
     /// Its name or domain; [`OTHER`] for the rest.
     pub provider: String,
@@ -145,7 +146,7 @@ pub struct ProviderRow {
 }
 
 /// The figures of one day (UTC): each thing counts on the day on which it happened.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DayRow {
     /// The day, as 2026-08-21.
     pub day: Date,
@@ -155,7 +156,7 @@ pub struct DayRow {
 }
 
 /// One campaign among others.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CampaignRow {
     /// The campaign.
     pub campaign: Campaign,
@@ -172,7 +173,7 @@ pub struct CampaignRow {
 
 /// `GET /v1/campaigns?since=&until=&cursor=&limit=`: those of which anything happened from `since` on and before
 /// `until`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CampaignsAnswer {
     /// The campaigns, that of which the last thing was heard first.
     pub campaigns: Vec<CampaignRow>,
@@ -181,7 +182,7 @@ pub struct CampaignsAnswer {
 }
 
 /// `GET /v1/report/providers?since=&until=`: all campaigns together, by mailbox provider.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProvidersAnswer {
     /// The first day counted (UTC).
     pub since: Date,
@@ -196,7 +197,7 @@ pub struct ProvidersAnswer {
 }
 
 /// `GET /v1/report/days?since=&until=`: all campaigns together, by day.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DaysAnswer {
     /// The first day counted (UTC).
     pub since: Date,

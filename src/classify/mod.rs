@@ -3,6 +3,7 @@
 
 pub mod code;
 mod literals;
+pub mod provider;
 mod quoted;
 mod reading;
 pub mod reason;

@@ -1,11 +1,12 @@
 //! What is done beside serving, on a thread of its own: reading every contact for the table in memory, making
-//! records anew that cannot be read, and clearing away what a killed process left unfinished.
+//! records anew that cannot be read, clearing away what a killed process left unfinished, and bringing a store of before
+//! up to date.
 
 use super::imports;
 use super::screened::summary;
 use super::shared::Shared;
 use super::writer::again;
-use super::{StoreError, contacts, upkeep};
+use super::{StoreError, contacts, indexing, upkeep};
 use crate::policy::EventId;
 use jiff::Timestamp;
 use std::sync::atomic::Ordering;
@@ -145,7 +146,7 @@ pub fn serve(shared: &Shared) {
             opened.then(|| std::mem::take(&mut wanted.undone))
         };
         // Where this fails it is done when the store is opened next.
-        let _ = undone.map(|undone| clear_away(shared, undone));
+        let _ = undone.map(|undone| clear_away(shared, undone).and_then(|()| indexing::complete(shared)));
     }
 }
 

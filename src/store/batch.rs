@@ -3,9 +3,11 @@
 //! Everything is read and worked out before the transaction, which then only writes: while it runs, sled
 //! lets nobody read. Only the writer thread writes, so nothing changes in between.
 
+use super::by_campaign::{self, Head as CampaignHead, Named};
 use super::contacts::{self, InOrder, UNVERIFIED_KEPT};
 use super::events::{self, Entry, StoredEvent};
 use super::fact::{self, Head};
+use super::keyed::AddressHash;
 use super::lists::ListChanges;
 use super::on_record::{Fingerprint, OnRecord};
 use super::schema::{Engine, Meta, read_number};
@@ -119,11 +121,16 @@ impl From<Prepared> for NewEvent {
 pub struct ContactChanges<'a> {
     engine: &'a Engine,
     contacts: &'a Tree,
+    campaigns: &'a Tree,
     on_record: &'a OnRecord,
     /// New value of every key of `contacts` that changes; none where it goes.
     pub entries: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// New keys of `by_contact`.
     pub by_contact: BTreeSet<Vec<u8>>,
+    /// New entries of `by_campaign`, but for the campaigns themselves.
+    pub by_campaign: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Campaigns that changed.
+    pub campaigns_heard_of: BTreeMap<AddressHash, CampaignHead>,
     /// New entries of `voided`.
     pub voided: BTreeMap<EventId, Voiding>,
     /// Contacts of whom something changes, and whether what is new may suppress them.
@@ -133,14 +140,22 @@ pub struct ContactChanges<'a> {
 }
 
 impl<'a> ContactChanges<'a> {
-    /// No changes yet to `contacts`, which is that of the engine or one being made anew.
-    pub fn new(engine: &'a Engine, contacts: &'a Tree, on_record: &'a OnRecord) -> ContactChanges<'a> {
+    /// No changes yet to `contacts` and the index by campaign, which are those of the engine or made anew.
+    pub fn new(
+        engine: &'a Engine,
+        contacts: &'a Tree,
+        campaigns: &'a Tree,
+        on_record: &'a OnRecord,
+    ) -> ContactChanges<'a> {
         ContactChanges {
             engine,
             contacts,
+            campaigns,
             on_record,
             entries: BTreeMap::new(),
             by_contact: BTreeSet::new(),
+            by_campaign: BTreeMap::new(),
+            campaigns_heard_of: BTreeMap::new(),
             voided: BTreeMap::new(),
             touched: Vec::new(),
             new_contacts: 0,
@@ -199,6 +214,7 @@ impl<'a> ContactChanges<'a> {
             }
             _ => {}
         }
+        self.index(event)?;
         let address = event.address.as_ref();
         let Some(key) = key_of(stored) else {
             if address.is_some() {
@@ -215,6 +231,28 @@ impl<'a> ContactChanges<'a> {
             What::Confirm { target, .. } if !self.is_undone(event.id)? => self.confirmed(*target, event),
             _ => Ok(()),
         }
+    }
+
+    /// Notes under its campaign what an event says of one.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the tree cannot be read.
+    pub fn index(&mut self, event: &Event) -> Result<(), StoreError> {
+        let Some(named) = Named::by(event).filter(|named| by_campaign::fits(named.campaign)) else { return Ok(()) };
+        let hash = by_campaign::hash(self.on_record.key(), named.campaign);
+        let known = match self.campaigns_heard_of.remove(&hash) {
+            Some(head) => Some(head),
+            None => CampaignHead::of(self.campaigns, hash)?,
+        };
+        self.campaigns_heard_of.insert(hash, named.note(known, event.at));
+        self.by_campaign.extend(named.entry(hash, event.id));
+        Ok(())
+    }
+
+    /// New entries of the index by campaign, all of them.
+    pub fn campaign_entries(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+        let heads = self.campaigns_heard_of.iter().map(|(hash, head)| (hash.0.to_vec(), head.encode()));
+        heads.chain(self.by_campaign.iter().map(|(key, value)| (key.clone(), value.clone())))
     }
 
     /// What a person vouches for is on record again, should it have gone with the oldest of what nothing vouched for.
@@ -346,7 +384,7 @@ pub struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// An empty batch.
     pub fn new(engine: &'a Engine, on_record: &'a OnRecord) -> Batch<'a> {
-        let contacts = ContactChanges::new(engine, &engine.contacts, on_record);
+        let contacts = ContactChanges::new(engine, &engine.contacts, &engine.by_campaign, on_record);
         let lists = ListChanges::new(&engine.lists);
         Batch { engine, contacts, lists, events: Vec::new(), recorded: 0, newest: None }
     }
@@ -381,6 +419,7 @@ impl<'a> Batch<'a> {
     /// [`StoreError::Engine`].
     pub fn write(&self, sequence: &Sequence, events: u64, contacts: u64) -> Result<(), StoreError> {
         let counters = sequence.counters(events, contacts);
+        let by_campaign: Vec<Entry> = self.contacts.campaign_entries().collect();
         self.engine.transaction(|trees| {
             for (key, value) in &self.events {
                 trees.events.insert(&key[..], &value[..])?;
@@ -393,6 +432,9 @@ impl<'a> Batch<'a> {
             }
             for key in &self.contacts.by_contact {
                 trees.by_contact.insert(&key[..], &[])?;
+            }
+            for (key, value) in &by_campaign {
+                trees.by_campaign.insert(&key[..], &value[..])?;
             }
             for (target, voiding) in &self.contacts.voided {
                 trees.voided.insert(&target.0.to_be_bytes(), voiding.encode())?;

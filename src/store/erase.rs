@@ -9,13 +9,15 @@
 //! recipients, a reason a person wrote. sled leaves on disk what was removed, until [`Store::compact`].
 
 use super::batch::Prepared;
+use super::by_campaign::{Head as CampaignHead, Named};
 use super::events::{self, StoredEvent};
 use super::keyed::AddressHash;
 use super::ledger::{Recipient, SendRecord};
 use super::list_key::ListKey;
 use super::schema::{Engine, Meta};
+use super::sent::SentHead;
 use super::writer::Writer;
-use super::{NewEvent, Recorded, Store, StoreError, contacts, erased, fact};
+use super::{NewEvent, Recorded, Store, StoreError, by_campaign, contacts, erased, fact, sent};
 use crate::mail::Address;
 use crate::policy::{Event, EventId, What};
 use aho_corasick::AhoCorasick;
@@ -295,6 +297,7 @@ impl Writer {
         let is_person = |address: &Address| *address == person.address;
         self.shared.queue().forget(person.recipient, |event| erased::strip(event, &is_person));
         self.erase_record(person)?;
+        self.erase_campaigns(person)?;
         match recorded.first().and_then(|answers| answers.first()) {
             Some(Recorded::New(id) | Recorded::Known(id)) => Ok(*id),
             None => Err(StoreError::Engine("the erasure was not recorded".to_owned())),
@@ -303,6 +306,8 @@ impl Writer {
 
     /// A rebuild that began meanwhile may have read what was removed since.
     fn end_erasure(&mut self, person: &Person) -> Result<(), StoreError> {
+        // One that was indexed meanwhile by an event that is gone since.
+        self.erase_campaigns(person)?;
         if self.rebuild.take().is_some() {
             return self.erase_record(person);
         }
@@ -344,16 +349,69 @@ impl Writer {
         self.settle()
     }
 
+    /// Removes the person from the index by campaign, campaigns that are named after the person, and the names of such
+    /// lists.
+    fn erase_campaigns(&mut self, person: &Person) -> Result<(), StoreError> {
+        self.change(|writer, engine| {
+            let names = |text: &str| person.is_named_in(text);
+            let key = writer.shared.on_record.key();
+            let mut from = Some(0);
+            while let Some((head, next)) = from.map(|from| SentHead::next(&engine.sent, from)).transpose()?.flatten() {
+                from = next;
+                let Some(head) = head else { continue };
+                let hash = by_campaign::hash(key, &head.campaign);
+                if names(&head.campaign.0) {
+                    sent::remove(&engine.sent, hash)?;
+                } else if head.list.as_ref().is_some_and(|list| names(&list.0)) {
+                    head.without_list().put(&engine.sent, hash)?;
+                }
+            }
+            let mut from = Some(0);
+            while let Some((head, next)) =
+                from.map(|from| CampaignHead::next(&engine.by_campaign, from)).transpose()?.flatten()
+            {
+                from = next;
+                let Some(mut head) = head else { continue };
+                let hash = by_campaign::hash(key, &head.campaign);
+                let lists = head.lists.len();
+                head.lists.retain(|list| !names(&list.0));
+                if names(&head.campaign.0) {
+                    remove_all(&engine.by_campaign, &hash.0)?;
+                    continue;
+                }
+                // Also what an event told that cannot be read any more.
+                remove_all(&engine.by_campaign, &by_campaign::prefix(hash, &person.address))?;
+                if head.lists.len() < lists {
+                    engine.by_campaign.insert(hash.0, head.encode())?;
+                }
+            }
+            writer.unsynced = true;
+            Ok(())
+        })
+    }
+
     /// Removes or rewrites events. How many there were.
     fn erase_events(&mut self, person: &Person, ids: &[EventId]) -> Result<u64, StoreError> {
         let shared = self.shared.clone();
         self.change(|_, engine| {
             let (mut changed, mut removed) = (0, 0);
             let (mut events, mut facts) = (BTreeMap::new(), BTreeMap::new());
+            let mut in_campaigns: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
+            let entry = |event: &Event| {
+                let named = Named::by(event)?;
+                named.entry(by_campaign::hash(shared.on_record.key(), named.campaign), event.id)
+            };
             for id in ids {
-                let remains = match events::get(&engine.events, *id) {
+                let stored = events::get(&engine.events, *id);
+                if let Ok(Some(stored)) = &stored {
+                    in_campaigns.extend(entry(&stored.event).map(|(key, _)| (key, None)));
+                }
+                let remains = match stored {
                     Ok(Some(stored)) => match person.without(&stored.event) {
-                        Some(event) if event == stored.event => continue,
+                        Some(event) if event == stored.event => {
+                            in_campaigns.extend(entry(&event).map(|(key, value)| (key, Some(value))));
+                            continue;
+                        }
                         remains => remains.map(|event| StoredEvent { event, ..stored }),
                     },
                     Ok(None) => continue,
@@ -369,6 +427,7 @@ impl Writer {
                     Some(stored) => {
                         events.extend(stored.entries()?.into_iter().map(|(key, value)| (key, Some(value))));
                         renew_facts(engine, &stored, &mut facts)?;
+                        in_campaigns.extend(entry(&stored.event).map(|(key, value)| (key, Some(value))));
                     }
                     None => removed += 1,
                 }
@@ -387,6 +446,12 @@ impl Writer {
                 }
                 for (key, value) in &facts {
                     trees.contacts.insert(&key[..], &value[..])?;
+                }
+                for (key, value) in &in_campaigns {
+                    match value {
+                        Some(value) => trees.by_campaign.insert(&key[..], &value[..])?,
+                        None => trees.by_campaign.remove(&key[..])?,
+                    };
                 }
                 if let Some(counters) = &counters {
                     trees.meta.insert(Meta::Counters.key(), &counters[..])?;

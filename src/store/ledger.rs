@@ -12,12 +12,14 @@
 use super::fact::{Reader, put_text, put_time};
 use super::keyed::AddressKey;
 use super::{Send, SendMatch, StoreError};
+use crate::classify::provider;
 use crate::mail::{Address, ListId, MessageId};
 use crate::report::Campaign;
 use jiff::Timestamp;
 use sled::Tree;
-use std::collections::BTreeSet;
+use std::borrow::Cow;
 use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 const VERSION: u8 = 3;
@@ -58,6 +60,8 @@ pub struct SendRecord {
     pub list: Option<ListId>,
     /// Its recipients, in no order; one may be there twice.
     pub recipients: Vec<Recipient>,
+    /// The providers of the recipients, each with how many of them follow each other: known until it is written.
+    pub providers: Vec<(Cow<'static, str>, u32)>,
     /// Whether more recipients have keys of their own.
     pub crowded: bool,
     /// Whether it is counted as a send; else it is another name of one that is, or no campaign's.
@@ -72,6 +76,23 @@ pub fn message_key(message_id: &MessageId) -> MessageKey {
 /// The keyed hash of a recipient's address.
 pub fn recipient_key(key: &AddressKey, address: &Address) -> Recipient {
     key.hash(address.as_str()).short()
+}
+
+/// The providers of recipients, those of one after another together; of what is no campaign's only how many.
+fn providers(recipients: &[Address], wanted: bool) -> Vec<(Cow<'static, str>, u32)> {
+    if !wanted {
+        return vec![(Cow::Borrowed(""), recipients.len() as u32)];
+    }
+    let mut runs: Vec<(Cow<'static, str>, u32)> = Vec::with_capacity(1);
+    for recipient in recipients {
+        let domain = recipient.domain();
+        let named = provider::named(domain);
+        match runs.last_mut() {
+            Some((last, count)) if *last == named.unwrap_or(domain) => *count += 1,
+            _ => runs.push((named.map_or_else(|| Cow::Owned(domain.to_owned()), Cow::Borrowed), 1)),
+        }
+    }
+    runs
 }
 
 /// The first octets of a hash.
@@ -105,9 +126,48 @@ impl SendRecord {
             campaign: send.campaign.clone(),
             list: send.list.clone(),
             recipients: send.recipients.iter().map(|recipient| recipient_key(key, recipient)).collect(),
+            providers: providers(&send.recipients, send.campaign.is_some()),
             crowded: false,
             counted: true,
         }
+    }
+
+    /// The provider of each recipient, in order; empty where it is not known.
+    fn provider_of_each(&self) -> impl Iterator<Item = &str> {
+        let runs = self.providers.iter();
+        runs.flat_map(|(name, count)| std::iter::repeat_n(name.as_ref(), *count as usize)).chain(std::iter::repeat(""))
+    }
+
+    /// Tells of recipients that are counted with this send for the first time, some of one provider at a time.
+    fn tell_new(
+        &self,
+        known: Option<&SendRecord>,
+        has_key: impl Fn(Recipient) -> Result<bool, StoreError>,
+        told: &mut dyn FnMut(&str, u64),
+    ) -> Result<(), StoreError> {
+        if let ([_], None, Some((provider, _))) = (&self.recipients[..], known, self.providers.first()) {
+            told(provider, 1);
+            return Ok(());
+        }
+        // What was known and not counted is counted now.
+        let known = known.filter(|known| known.counted);
+        let mut seen: HashSet<Recipient> = known.iter().flat_map(|known| known.recipients.iter().copied()).collect();
+        let is_crowded = known.is_some_and(|known| known.crowded);
+        let mut open = ("", 0);
+        for (recipient, provider) in self.recipients.iter().zip(self.provider_of_each()) {
+            if !seen.insert(*recipient) || is_crowded && has_key(*recipient)? {
+                continue;
+            }
+            if open.0 != provider && open.1 > 0 {
+                told(open.0, open.1);
+                open.1 = 0;
+            }
+            open = (provider, open.1 + 1);
+        }
+        if open.1 > 0 {
+            told(open.0, open.1);
+        }
+        Ok(())
     }
 
     /// Adds what another send of the same message knows. What was said first stands.
@@ -116,6 +176,7 @@ impl SendRecord {
         self.campaign = self.campaign.take().or(other.campaign);
         self.list = self.list.take().or(other.list);
         self.recipients.extend(other.recipients);
+        self.providers.extend(other.providers);
         self.crowded |= other.crowded;
         self.counted |= other.counted;
     }
@@ -123,6 +184,13 @@ impl SendRecord {
     /// Takes a recipient out. How many times it was there.
     pub fn forget(&mut self, recipient: Recipient) -> usize {
         let before = self.recipients.len();
+        let mut place = 0;
+        for (_, count) in &mut self.providers {
+            let end = (place + *count as usize).min(before);
+            let gone = self.recipients[place.min(end)..end].iter().filter(|known| **known == recipient).count();
+            *count -= gone as u32;
+            place = end;
+        }
         self.recipients.retain(|known| *known != recipient);
         before - self.recipients.len()
     }
@@ -160,7 +228,8 @@ impl SendRecord {
             let (recipients, rest) = reader.0.as_chunks();
             let recipients = recipients.iter().map(|recipient| u64::from_be_bytes(*recipient)).collect();
             let (crowded, counted) = (flags & CROWDED != 0, flags & NOT_COUNTED == 0);
-            rest.is_empty().then_some(SendRecord { at, campaign, list, recipients, crowded, counted })
+            let providers = Vec::new();
+            rest.is_empty().then_some(SendRecord { at, campaign, list, recipients, providers, crowded, counted })
         };
         read(&mut reader).ok_or("cut off, or of an unknown version")
     }
@@ -180,28 +249,43 @@ pub fn record(ledger: &Tree, day: u32, message: MessageKey) -> Result<Option<Sen
 }
 
 /// Writes what is known of a message on a day, beside what the tree knows already. Not durable yet; done twice
-/// it does no harm.
+/// it does no harm. `told` hears of the recipients that the tree did not know, with what is known of the message now.
 ///
 /// # Errors
 /// [`StoreError`] when the tree cannot be read or written.
-pub fn write(ledger: &Tree, day: u32, message: MessageKey, send: &SendRecord) -> Result<(), StoreError> {
+pub fn write(
+    ledger: &Tree,
+    day: u32,
+    message: MessageKey,
+    send: &SendRecord,
+    told: &mut dyn FnMut(&SendRecord, &str, u64),
+) -> Result<(), StoreError> {
     let key = record_key(day, message);
     // Nearly every message is new and has few recipients, and this goes down the tree once.
     if send.recipients.len() <= INLINE && ledger.compare_and_swap(key, None::<&[u8]>, Some(send.encode()))?.is_ok() {
-        return Ok(());
+        return send.tell_new(None, |_| Ok(false), &mut |provider, count| told(send, provider, count));
     }
-    let mut all = match record(ledger, day, message) {
-        Ok(Some(mut known)) => {
-            known.merge(send.clone());
-            known
-        }
-        Ok(None) | Err(StoreError::Damaged { .. }) => send.clone(),
+    let known = match record(ledger, day, message) {
+        Ok(known) => known,
+        Err(StoreError::Damaged { .. }) => None,
         Err(error) => return Err(error),
     };
+    let mut all = match known.clone() {
+        Some(mut all) => {
+            all.merge(send.clone());
+            all
+        }
+        None => send.clone(),
+    };
+    // Before they are written: then all of them are known.
+    let mut new: Vec<(String, u64)> = Vec::new();
+    let has_key = |recipient| Ok(ledger.contains_key(recipient_record_key(day, message, recipient))?);
+    send.tell_new(known.as_ref(), has_key, &mut |provider, count| new.push((provider.to_owned(), count)))?;
     for recipient in all.overflow() {
         ledger.insert(recipient_record_key(day, message, recipient), &[])?;
     }
     ledger.insert(key, all.encode())?;
+    new.iter().for_each(|(provider, count)| told(&all, provider, *count));
     Ok(())
 }
 
@@ -404,6 +488,7 @@ mod tests {
             campaign: Some(Campaign("spring".to_owned())),
             list: None,
             recipients: recipients.into_iter().collect(),
+            providers: Vec::new(),
             crowded: false,
             counted: true,
         }
@@ -427,6 +512,35 @@ mod tests {
         assert!(crowd.encode().len() < super::super::schema::PIECE);
         let mut few = record(0..INLINE as u64);
         assert!(few.overflow().is_empty() && !few.crowded);
+    }
+
+    #[test]
+    fn each_recipient_is_counted_once_with_its_provider_and_who_was_erased_is_not() {
+        let address = |text: &str| Address::parse(text).unwrap();
+        let send = |recipients: &[&str]| {
+            let recipients = recipients.iter().map(|text| address(text)).collect();
+            let (at, campaign) = (Timestamp::UNIX_EPOCH, Some(Campaign("spring".to_owned())));
+            Send { message_id: MessageId("1@x".to_owned()), at, campaign, list: None, recipients }
+        };
+        let key = AddressKey::new(&[7; 16]);
+        let mut record = SendRecord::of(&send(&["a@gmail.com", "b@googlemail.com", "c@example.org"]), &key);
+        assert_eq!(record.providers, [(Cow::Borrowed("google"), 2), (Cow::Borrowed("example.org"), 1)]);
+        record.merge(SendRecord::of(&send(&["d@example.org", "a@gmail.com", "e@gmail.com"]), &key));
+        let told = |record: &SendRecord, known: Option<&SendRecord>| {
+            let mut told = Vec::new();
+            let tell = &mut |provider: &str, count| told.push((provider.to_owned(), count));
+            record.tell_new(known, |_| Ok(false), tell).unwrap();
+            told
+        };
+        let named =
+            |told: &[(&str, u64)]| told.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<Vec<_>>();
+        assert_eq!(told(&record, None), named(&[("google", 2), ("example.org", 2), ("google", 1)]));
+        let known = SendRecord::of(&send(&["b@googlemail.com", "d@example.org"]), &key);
+        assert_eq!(told(&record, Some(&known)), named(&[("google", 1), ("example.org", 1), ("google", 1)]));
+        let uncounted = SendRecord { counted: false, ..known };
+        assert_eq!(told(&record, Some(&uncounted)), told(&record, None));
+        assert_eq!(record.forget(recipient_key(&key, &address("a@gmail.com"))), 2);
+        assert_eq!(told(&record, None), named(&[("google", 1), ("example.org", 2), ("google", 1)]));
     }
 
     #[test]
@@ -467,12 +581,18 @@ mod tests {
             assert_eq!(found.campaign, record([]).campaign);
             found.recipient
         };
-        write(&ledger, 1, [7; 16], &record([5, 5, 9])).unwrap();
+        let mut new = 0;
+        let mut write = |send: &SendRecord| {
+            write(&ledger, 1, [7; 16], send, &mut |_, _, count| new += count).unwrap();
+            new
+        };
+        assert_eq!(write(&record([5, 5, 9])), 2);
         assert!(is_recipient(5) && is_recipient(9) && !is_recipient(6));
-        write(&ledger, 1, [7; 16], &SendRecord { campaign: None, ..record(100..1100) }).unwrap();
-        write(&ledger, 1, [7; 16], &record([6, 2000])).unwrap();
+        assert_eq!(write(&SendRecord { campaign: None, ..record(100..1100) }), 1002);
+        assert_eq!(write(&record([6, 2000])), 1004);
+        assert_eq!(write(&record((0..20).chain(90..1120))), 1004 + 17 + 10 + 20, "those of before are known");
         assert!([5, 6, 9, 100, 555, 1099, 2000].into_iter().all(is_recipient));
-        assert!(![4, 99, 1100].into_iter().any(is_recipient));
+        assert!(![20, 89, 1120].into_iter().any(is_recipient));
         let crowd = super::record(&ledger, 1, [7; 16]).unwrap().unwrap();
         assert_eq!((crowd.recipients.len(), crowd.crowded), (INLINE, true));
         assert_eq!(find(&ledger, [1, 2].into_iter(), [8; 16], 5).unwrap(), None);

@@ -147,7 +147,7 @@ impl Writer {
         let pieces = stored.entries()?;
         self.change(|writer, engine| {
             let shared = &writer.shared;
-            let mut changes = ContactChanges::new(engine, &engine.contacts, &shared.on_record);
+            let mut changes = ContactChanges::new(engine, &engine.contacts, &engine.by_campaign, &shared.on_record);
             changes.add(&stored)?;
             let mut lists = ListChanges::new(&engine.lists);
             lists.add(&stored)?;

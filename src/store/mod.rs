@@ -10,6 +10,7 @@
 
 mod background;
 mod batch;
+pub mod by_campaign;
 mod compact;
 pub mod contacts;
 pub mod erase;
@@ -18,6 +19,7 @@ pub mod events;
 pub mod fact;
 mod imported;
 pub mod imports;
+mod indexing;
 mod keyed;
 pub mod ledger;
 mod list_key;
@@ -29,6 +31,7 @@ mod packed;
 mod queue;
 pub mod schema;
 pub mod screened;
+pub mod sent;
 mod shared;
 pub mod tally;
 #[cfg(test)]

@@ -371,6 +371,7 @@ mod tests {
             campaign: None,
             list: None,
             recipients: (0..1000).collect(),
+            providers: Vec::new(),
             crowded: false,
             counted: true,
         };
@@ -390,6 +391,7 @@ mod tests {
             campaign: None,
             list: None,
             recipients: vec![1],
+            providers: Vec::new(),
             crowded: false,
             counted: true,
         };

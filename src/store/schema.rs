@@ -5,11 +5,13 @@
 //! | `events` | event id, 16 octets, big-endian; a piece number behind it from the second piece on | the event ([`super::events`]) |
 //! | `contacts.N` | address, NUL, content key (or event id where there is none) | the fact the event adds ([`super::contacts`]) |
 //! | `by_contact.N` | address, NUL, event id | nothing: events that add no fact, skips above all |
+//! | `by_campaign.N` | hash of the campaign; that, a contact, NUL, event id | what there is to report ([`super::by_campaign`]) |
 //! | `lists.N` | what stands on an operator's list, NUL, event id | since when, and its batch ([`super::list_key`]) |
 //! | `erased` | keyed hash of an address, 16 octets | time of the erasure ([`super::erased`]) |
 //! | `batches` | id of the event that began it | how far a batch came ([`super::loading`]) |
 //! | `voided` | id of an event or batch that was undone | the event that undid it ([`super::undone`]) |
 //! | `ledger` | day, hash of the Message-ID, hash of a recipient in crowded messages | the send ([`super::ledger`]) |
+//! | `sent` | campaign or day, and provider | how many recipients it was sent to ([`super::sent`]) |
 //! | `meta` | a name | see [`Meta`] |
 //!
 //! `contacts.N` is the contact records, the cache of the fold, and at the same time recognises reports that
@@ -23,6 +25,7 @@
 //! syncs; a page holds some 16 entries.
 
 use super::{Settings, StoreError, compact};
+use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
@@ -36,7 +39,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The newest schema this program reads, and the one it writes.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// The longest value, in octets.
 pub const PIECE: usize = 4096;
@@ -68,6 +71,11 @@ pub enum Meta {
     Expired,
     /// What addresses are hashed with, 16 octets.
     AddressKey,
+    /// Generation of which the index by campaign is whole, u32; another one, or none, while it is being made.
+    Indexed,
+    /// Sends from this time on are counted as they are written, those before are yet to be: seconds, i64. Not there
+    /// once they are, nor in a store that counted from the start.
+    CountedFrom,
 }
 
 impl Meta {
@@ -80,6 +88,8 @@ impl Meta {
             Meta::Generation => b"generation",
             Meta::Expired => b"expired",
             Meta::AddressKey => b"address_key",
+            Meta::Indexed => b"indexed",
+            Meta::CountedFrom => b"counted_from",
         }
     }
 }
@@ -133,6 +143,8 @@ pub struct Engine {
     pub contacts: Tree,
     /// Events without a fact, by contact.
     pub by_contact: Tree,
+    /// Events by the campaign they name.
+    pub by_campaign: Tree,
     /// The operator's lists.
     pub lists: Tree,
     /// Who was erased and stays blocked.
@@ -143,10 +155,14 @@ pub struct Engine {
     pub voided: Tree,
     /// Sends.
     pub ledger: Tree,
+    /// Counts of sends.
+    pub sent: Tree,
     /// Records about the store.
     pub meta: Tree,
-    /// Generation of `contacts`, `by_contact` and `lists`.
+    /// Generation of `contacts`, `by_contact`, `by_campaign` and `lists`.
     pub generation: u32,
+    /// Whether `by_campaign` holds every event that belongs there.
+    pub is_indexed: bool,
 }
 
 /// The trees of one transaction, in which everything of a batch is written or nothing.
@@ -157,6 +173,8 @@ pub struct View<'a> {
     pub contacts: &'a TransactionalTree,
     /// Events without a fact, by contact.
     pub by_contact: &'a TransactionalTree,
+    /// Events by the campaign they name.
+    pub by_campaign: &'a TransactionalTree,
     /// The operator's lists.
     pub lists: &'a TransactionalTree,
     /// Batches.
@@ -191,6 +209,7 @@ impl Engine {
         match number(&meta, Meta::Schema)? {
             Some(SCHEMA) => {}
             Some(1) => upgrade(&meta, &db.open_tree("ledger")?, random_key().map_err(unwritable)?)?,
+            Some(2) => upgrade_2(&meta)?,
             Some(found) if found > SCHEMA => {
                 return Err(StoreError::NewerSchema { path: path.clone(), found, known: SCHEMA });
             }
@@ -198,6 +217,7 @@ impl Engine {
                 let mut first = sled::Batch::default();
                 first.insert(Meta::Host.key(), &random_host().to_be_bytes());
                 first.insert(Meta::Generation.key(), &1_u32.to_be_bytes());
+                first.insert(Meta::Indexed.key(), &1_u32.to_be_bytes());
                 first.insert(Meta::AddressKey.key(), &random_key().map_err(unwritable)?);
                 first.insert(Meta::Schema.key(), &SCHEMA.to_be_bytes());
                 meta.apply_batch(first)?;
@@ -210,11 +230,14 @@ impl Engine {
             events: db.open_tree("events")?,
             contacts: db.open_tree(contacts_name(generation))?,
             by_contact: db.open_tree(by_contact_name(generation))?,
+            by_campaign: db.open_tree(by_campaign_name(generation))?,
             lists: db.open_tree(lists_name(generation))?,
             erased: db.open_tree("erased")?,
             batches: db.open_tree("batches")?,
             voided: db.open_tree("voided")?,
             ledger: db.open_tree("ledger")?,
+            sent: db.open_tree("sent")?,
+            is_indexed: number(&meta, Meta::Indexed)? == Some(generation),
             meta,
             generation,
             file,
@@ -253,12 +276,13 @@ impl Engine {
         &self,
         write: impl Fn(View<'_>) -> Result<(), sled::transaction::UnabortableTransactionError>,
     ) -> Result<(), StoreError> {
-        let Engine { events, contacts, by_contact, lists, batches, voided, ledger, meta, .. } = self;
-        let trees = (events, contacts, by_contact, lists, batches, voided, ledger, meta);
-        let written = trees.transaction(|(events, contacts, by_contact, lists, batches, voided, ledger, meta)| {
-            write(View { events, contacts, by_contact, lists, batches, voided, ledger, meta })?;
-            Ok(())
-        });
+        let Engine { events, contacts, by_contact, by_campaign, lists, batches, voided, ledger, meta, .. } = self;
+        let trees = (events, contacts, by_contact, by_campaign, lists, batches, voided, ledger, meta);
+        let written =
+            trees.transaction(|(events, contacts, by_contact, by_campaign, lists, batches, voided, ledger, meta)| {
+                write(View { events, contacts, by_contact, by_campaign, lists, batches, voided, ledger, meta })?;
+                Ok(())
+            });
         written.map_err(|error: TransactionError<()>| match error {
             TransactionError::Storage(error) => error.into(),
             TransactionError::Abort(()) => StoreError::Engine("transaction aborted".to_owned()),
@@ -292,6 +316,14 @@ impl Engine {
         Ok((self.db.open_tree(contacts_name(next))?, self.db.open_tree(by_contact_name(next))?))
     }
 
+    /// The empty index by campaign of the next generation; asked for behind [`Engine::next_generation`].
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn next_by_campaign(&self) -> Result<Tree, StoreError> {
+        Ok(self.db.open_tree(by_campaign_name(self.generation + 1))?)
+    }
+
     /// The empty tree of lists of the next generation; asked for behind [`Engine::next_generation`].
     ///
     /// # Errors
@@ -311,8 +343,9 @@ impl Engine {
 
     /// Whether a tree is of another generation than the one in use.
     fn is_left_behind(&self, name: &[u8]) -> bool {
-        let kept = [contacts_name, by_contact_name, lists_name].map(|name| name(self.generation));
-        let ours = [&b"contacts."[..], b"by_contact.", b"lists."].iter().any(|start| name.starts_with(start));
+        let kept = [contacts_name, by_contact_name, by_campaign_name, lists_name].map(|name| name(self.generation));
+        let ours =
+            [&b"contacts."[..], b"by_contact.", b"by_campaign.", b"lists."].iter().any(|start| name.starts_with(start));
         ours && kept.iter().all(|kept| kept.as_bytes() != name)
     }
 
@@ -354,6 +387,10 @@ fn contacts_name(generation: u32) -> String {
 
 fn by_contact_name(generation: u32) -> String {
     format!("by_contact.{generation}")
+}
+
+fn by_campaign_name(generation: u32) -> String {
+    format!("by_campaign.{generation}")
 }
 
 fn lists_name(generation: u32) -> String {
@@ -406,6 +443,16 @@ fn upgrade(meta: &Tree, ledger: &Tree, key: [u8; 16]) -> Result<(), StoreError> 
     ledger.clear()?;
     let mut now = sled::Batch::default();
     now.insert(Meta::AddressKey.key(), &key);
+    now.insert(Meta::Schema.key(), &SCHEMA.to_be_bytes());
+    meta.apply_batch(now)?;
+    Ok(())
+}
+
+/// Brings a store of schema 2 up to date: the index by campaign is made, and the sends of before are counted, while it
+/// serves ([`super::indexing`]).
+fn upgrade_2(meta: &Tree) -> Result<(), StoreError> {
+    let mut now = sled::Batch::default();
+    now.insert(Meta::CountedFrom.key(), &Timestamp::now().as_second().to_be_bytes());
     now.insert(Meta::Schema.key(), &SCHEMA.to_be_bytes());
     meta.apply_batch(now)?;
     Ok(())

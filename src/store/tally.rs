@@ -1,35 +1,28 @@
-//! What the store knows of one campaign or one event, for reports: reads only, and nothing is indexed by campaign.
+//! What the store knows of campaigns, or of one event, for reports: reads only.
 
-use super::ledger::SendRecord;
-use super::{Store, StoreError, events};
+use super::sent::{Sent, SentHead};
+use super::{Store, StoreError, by_campaign, events, sent};
+use crate::mail::ListId;
 use crate::policy::{Event, EventId};
 use crate::report::Campaign;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 /// Entries of a tree read at a time; between them, whoever wants to change the trees gets his turn.
 const PIECE: usize = 4096;
 
-/// What the ledger remembers of a campaign. It forgets after `[store] ledger_days`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CampaignSends {
-    /// Recipients, counted once for each message on each day.
-    pub recipients: u64,
-    /// When the first message passed.
-    pub first_at: Option<Timestamp>,
+/// A campaign among others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CampaignTimes {
+    /// Its name.
+    pub campaign: Campaign,
+    /// Its lists.
+    pub lists: BTreeSet<ListId>,
+    /// When the first thing happened that is on record of it.
+    pub first_at: Timestamp,
     /// When the last one did.
-    pub last_at: Option<Timestamp>,
-}
-
-impl CampaignSends {
-    fn add(&mut self, record: SendRecord) {
-        let mut recipients = record.recipients;
-        recipients.sort_unstable();
-        recipients.dedup();
-        self.recipients += recipients.len() as u64;
-        self.first_at = Some(self.first_at.map_or(record.at, |first| first.min(record.at)));
-        self.last_at = self.last_at.max(Some(record.at));
-    }
+    pub last_at: Timestamp,
 }
 
 impl Store {
@@ -74,37 +67,119 @@ impl Store {
         Ok(last)
     }
 
-    /// What the ledger remembers of a campaign. Reads all of it; sends of the last second may be missing. Blocks,
-    /// for as long as `going_on` says so.
+    /// Whether the index by campaign is whole: it is not for a while after a store of before was opened.
+    pub fn is_indexed(&self) -> bool {
+        self.inner.shared.read().engine().is_ok_and(|engine| engine.is_indexed)
+    }
+
+    /// What the index knows of a campaign itself.
     ///
     /// # Errors
-    /// [`StoreError`] when the ledger cannot be read, [`StoreError::Stopped`] when it shall not go on.
-    pub fn sends_of(&self, campaign: &Campaign, going_on: &dyn Fn() -> bool) -> Result<CampaignSends, StoreError> {
-        let mut sends = CampaignSends::default();
-        let mut from: Bound<Vec<u8>> = Bound::Unbounded;
-        // Whether the recipients that follow are of this campaign: they do not stand in the record of their message.
-        let mut ours = false;
-        while going_on() {
+    /// [`StoreError`] when it cannot be read.
+    pub fn campaign(&self, campaign: &Campaign) -> Result<Option<CampaignTimes>, StoreError> {
+        let hash = by_campaign::hash(self.address_key(), campaign);
+        let reading = self.inner.shared.read();
+        let head = by_campaign::Head::of(&reading.engine()?.by_campaign, hash)?;
+        Ok(head.filter(|head| head.campaign == *campaign).map(CampaignTimes::from))
+    }
+
+    /// Tells of the responses and skips of a campaign by the index, in order of contact, behind one or from the first;
+    /// for as long as `told` says to go on. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read.
+    pub fn entries_of(
+        &self,
+        campaign: &Campaign,
+        behind: Option<&str>,
+        told: &mut dyn FnMut(by_campaign::Entry) -> bool,
+    ) -> Result<(), StoreError> {
+        let hash = by_campaign::hash(self.address_key(), campaign);
+        let mut from = Bound::Included(by_campaign::first_key(hash, behind));
+        loop {
             let mut last = None;
             let reading = self.inner.shared.read();
-            for entry in reading.engine()?.ledger.range((from, Bound::Unbounded)).take(PIECE) {
+            for entry in reading.engine()?.by_campaign.range((from, Bound::Unbounded)).take(PIECE) {
                 let (key, value) = entry?;
-                if key.len() == 28 {
-                    sends.recipients += u64::from(ours);
-                } else {
-                    let record = SendRecord::decode(&value).ok();
-                    let record = record.filter(|record| record.counted && record.campaign.as_ref() == Some(campaign));
-                    ours = record.is_some();
-                    record.into_iter().for_each(|record| sends.add(record));
+                let entry = Some(&key).filter(|key| by_campaign::is_of(hash, key));
+                let Some(key) = entry else { return Ok(()) };
+                if by_campaign::Entry::decode(key, &value).is_some_and(|entry| !told(entry)) {
+                    return Ok(());
                 }
-                last = Some(key);
+                last = Some(key.to_vec());
             }
             match last {
-                Some(key) => from = Bound::Excluded(key.to_vec()),
-                None => return Ok(sends),
+                Some(key) => from = Bound::Excluded(key),
+                None => return Ok(()),
             }
         }
-        Err(StoreError::Stopped)
+    }
+
+    /// Tells of every campaign by the index and the counts of what was sent, in no order, each once; for as long as
+    /// `told` says to go on. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
+    pub fn campaigns(&self, told: &mut dyn FnMut(CampaignTimes) -> bool) -> Result<(), StoreError> {
+        let mut from = Some(0);
+        while let Some(start) = from {
+            let reading = self.inner.shared.read();
+            let engine = reading.engine()?;
+            let Some((head, next)) = by_campaign::Head::next(&engine.by_campaign, start)? else { break };
+            from = next;
+            let Some(head) = head else { continue };
+            let hash = by_campaign::hash(self.address_key(), &head.campaign);
+            let mut times = CampaignTimes::from(head);
+            if let Some(sent) = SentHead::of(&engine.sent, hash)? {
+                times.first_at = times.first_at.min(sent.first_at);
+                times.last_at = times.last_at.max(sent.last_at);
+                times.lists.extend(sent.list);
+            }
+            if !told(times) {
+                return Ok(());
+            }
+        }
+        let mut from = Some(0);
+        while let Some(start) = from {
+            let reading = self.inner.shared.read();
+            let engine = reading.engine()?;
+            let Some((head, next)) = SentHead::next(&engine.sent, start)? else { break };
+            from = next;
+            let Some(head) = head else { continue };
+            let hash = by_campaign::hash(self.address_key(), &head.campaign);
+            if by_campaign::Head::of(&engine.by_campaign, hash)?.is_some() {
+                continue;
+            }
+            let SentHead { campaign, list, first_at, last_at, .. } = head;
+            if !told(CampaignTimes { campaign, lists: list.into_iter().collect(), first_at, last_at }) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// How many a campaign was sent to, by day and by provider. Sends of the last second may be missing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read.
+    pub fn sent_of(&self, campaign: &Campaign) -> Result<Sent, StoreError> {
+        let hash = by_campaign::hash(self.address_key(), campaign);
+        sent::of(&self.inner.shared.read().engine()?.sent, hash)
+    }
+
+    /// How many all campaigns were sent to, on the days from one to another (from 1970-01-01), that one included.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read.
+    pub fn sent_on_days(&self, first: u32, last: u32) -> Result<Sent, StoreError> {
+        sent::on_days(&self.inner.shared.read().engine()?.sent, first, last)
+    }
+}
+
+impl From<by_campaign::Head> for CampaignTimes {
+    fn from(head: by_campaign::Head) -> CampaignTimes {
+        let by_campaign::Head { campaign, first_at, last_at, lists } = head;
+        CampaignTimes { campaign, lists, first_at, last_at }
     }
 }
 
@@ -152,13 +227,25 @@ mod tests {
         store.close().unwrap();
         let store = Store::open(&settings).unwrap();
         let campaign = Campaign("spring".to_owned());
-        let sends = store.sends_of(&campaign, &|| true).unwrap();
-        assert_eq!(sends.recipients, 2500 * 3 + 1000);
+        let sent = store.sent_of(&campaign).unwrap();
+        assert_eq!(sent.recipients, 2500 * 3 + 1000);
+        assert_eq!(sent.by_provider["example.org"], sent.recipients);
+        assert_eq!(sent.by_day.values().sum::<u64>(), sent.recipients);
         let seconds = |at: Option<Timestamp>| at.unwrap().as_second() - 1_700_000_000;
-        assert_eq!((seconds(sends.first_at), seconds(sends.last_at)), (0, 6000));
-        let none = store.sends_of(&Campaign("autumn".to_owned()), &|| true).unwrap();
-        assert_eq!(none, CampaignSends::default());
-        assert!(matches!(store.sends_of(&campaign, &|| false), Err(StoreError::Stopped)));
+        assert_eq!((seconds(sent.first_at), seconds(sent.last_at)), (0, 6000));
+        let none = store.sent_of(&Campaign("autumn".to_owned())).unwrap();
+        assert_eq!(none, Sent::default());
+        let mut campaigns = Vec::new();
+        let mut told = |times: CampaignTimes| {
+            campaigns.push(times.campaign.0);
+            true
+        };
+        store.campaigns(&mut told).unwrap();
+        campaigns.sort();
+        assert_eq!(campaigns, ["other", "spring"]);
+        // The ledger forgets, the counts stay.
+        store.expire(Timestamp::now()).unwrap();
+        assert_eq!(store.sent_of(&campaign).unwrap(), sent);
     }
 
     #[test]

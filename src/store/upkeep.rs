@@ -32,6 +32,7 @@ pub struct Rebuild {
     /// How many contacts they are of.
     pub made: u64,
     by_contact: Tree,
+    by_campaign: Tree,
     /// The operator's lists.
     pub lists: Tree,
     after: Option<EventId>,
@@ -85,8 +86,9 @@ impl Writer {
         self.rebuild = None;
         self.change(|writer, engine| {
             let (contacts, by_contact) = engine.next_generation()?;
-            let lists = engine.next_lists()?;
-            writer.rebuild = Some(Rebuild { contacts, by_contact, lists, after: None, events: 0, steps: 0, made: 0 });
+            let (by_campaign, lists) = (engine.next_by_campaign()?, engine.next_lists()?);
+            let (after, events, steps, made) = (None, 0, 0, 0);
+            writer.rebuild = Some(Rebuild { contacts, made, by_contact, by_campaign, lists, after, events, steps });
             Ok(())
         })
     }
@@ -114,9 +116,13 @@ impl Writer {
 
     fn put_in_force(&mut self, rebuild: Rebuild) -> Result<(), StoreError> {
         self.settle()?;
-        let Rebuild { contacts, by_contact, lists, made, .. } = rebuild;
+        let Rebuild { contacts, by_contact, by_campaign, lists, made, .. } = rebuild;
         self.change(|writer, engine| {
-            engine.meta.insert(Meta::Generation.key(), &(engine.generation + 1).to_be_bytes())?;
+            let next = (engine.generation + 1).to_be_bytes();
+            let mut now = Batch::default();
+            now.insert(Meta::Generation.key(), &next);
+            now.insert(Meta::Indexed.key(), &next);
+            engine.meta.apply_batch(now)?;
             engine.flush()?;
             engine.sync(&writer.sync)
         })?;
@@ -124,6 +130,8 @@ impl Writer {
             engine.generation += 1;
             engine.contacts = contacts;
             engine.by_contact = by_contact;
+            engine.by_campaign = by_campaign;
+            engine.is_indexed = true;
             engine.lists = lists;
         });
         listed::load(&self.shared)?;
@@ -213,7 +221,7 @@ impl Writer {
 impl Rebuild {
     /// Reads some events; whether there are more.
     fn step(&mut self, engine: &Engine, shared: &Shared) -> Result<bool, StoreError> {
-        let mut changes = ContactChanges::new(engine, &self.contacts, &shared.on_record);
+        let mut changes = ContactChanges::new(engine, &self.contacts, &self.by_campaign, &shared.on_record);
         let mut lists = ListChanges::new(&self.lists);
         let (mut count, mut weight) = (0, 0);
         let mut more = false;
@@ -231,6 +239,8 @@ impl Rebuild {
                 break;
             }
         }
+        let mut by_campaign = Batch::default();
+        changes.campaign_entries().for_each(|(key, value)| by_campaign.insert(key, value));
         let mut contacts = Batch::default();
         for (key, value) in changes.entries {
             match value {
@@ -252,6 +262,7 @@ impl Rebuild {
         self.steps += 1;
         self.contacts.apply_batch(contacts)?;
         self.by_contact.apply_batch(by_contact)?;
+        self.by_campaign.apply_batch(by_campaign)?;
         lists.apply()?;
         engine.voided.apply_batch(voided)?;
         if self.steps.is_multiple_of(FLUSHED_AT_ONCE) {

@@ -10,6 +10,7 @@ use super::keyed::AddressKey;
 use super::ledger;
 use super::queue::{Reply, Work};
 use super::schema::{Engine, Lock, Sync};
+use super::sent::Tally;
 use super::shared::{Shared, State};
 use super::upkeep::Rebuild;
 use super::{NewEvent, Recorded, Settings, StoreError, erased, events, listed};
@@ -52,6 +53,7 @@ impl Inner {
             shared: shared.clone(),
             sync,
             rebuild: None,
+            tally: Tally::after(&engine.sent)?,
             _lock: lock,
             sequence,
             newest: EventId(0),
@@ -106,6 +108,8 @@ pub struct Writer {
     pub sync: Sync,
     /// A rebuild under way.
     pub rebuild: Option<Rebuild>,
+    /// Sends that are counted with the next that become durable.
+    tally: Tally,
     _lock: Lock,
     sequence: Sequence,
     /// Newest event written.
@@ -250,13 +254,21 @@ impl Writer {
             let mut left = next.map(|next| sends.range(next..)).into_iter().flatten();
             let mut days = BTreeSet::new();
             writer.unsynced = true;
-            for ((message, day), send) in left.by_ref().take(ledger::CHUNK) {
-                ledger::write(&engine.ledger, *day, *message, send)?;
+            let (key, tally) = (writer.shared.on_record.key(), &mut writer.tally);
+            for (place @ (message, day), send) in left.by_ref().take(ledger::CHUNK) {
+                let is_counted = tally.has(*place);
+                ledger::write(&engine.ledger, *day, *message, send, &mut |known, provider, recipients| {
+                    if !is_counted {
+                        tally.count(key, *day, known, provider, recipients);
+                    }
+                })?;
+                tally.has_now(*place);
                 days.insert(*day);
             }
             writer.shared.ledger_days.write().unwrap_or_else(PoisonError::into_inner).append(&mut days);
             let next = left.next().map(|(next, _)| *next);
             if next.is_none() {
+                writer.tally.write(&engine.sent)?;
                 engine.flush()?;
                 engine.sync(&writer.sync)?;
                 writer.unsynced = false;
@@ -266,6 +278,7 @@ impl Writer {
         match next {
             Some(next) => self.shared.queue().sends_written(next),
             None => {
+                self.tally.next();
                 let durable = self.shared.queue().sends_durable();
                 drop(durable);
             }
