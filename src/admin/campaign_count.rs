@@ -41,6 +41,16 @@ impl Judge<'_> {
     /// The report of one campaign; without times where nothing is known of it.
     pub fn report(&self, campaign: Campaign, going_on: &dyn Fn() -> bool) -> Result<CampaignAnswer, StoreError> {
         let found = Walk::over(self.store, &campaign, Wanted::everything(), going_on)?;
+        self.report_of(campaign, found, going_on)
+    }
+
+    /// The report of one campaign by what was found of it.
+    pub fn report_of(
+        &self,
+        campaign: Campaign,
+        found: Walk,
+        going_on: &dyn Fn() -> bool,
+    ) -> Result<CampaignAnswer, StoreError> {
         let sent = self.store.sent_of(&campaign)?;
         let mut report = CampaignAnswer::nothing(campaign);
         report.first_at = [found.first_at, sent.first_at].into_iter().flatten().min();

@@ -73,6 +73,16 @@ impl Walk {
         }
     }
 
+    /// The same by the index or by a walk, as asked.
+    #[cfg(test)]
+    pub fn found(store: &Store, campaign: &Campaign, wanted: Wanted, by_index: bool) -> Result<Walk, StoreError> {
+        assert!(store.is_indexed());
+        match by_index {
+            true => Walk::by_index(store, campaign, wanted, &|| true),
+            false => Walk::over_events(store, campaign, wanted, &|| true),
+        }
+    }
+
     fn new(wanted: Wanted) -> Walk {
         let (lists, contacts) = (BTreeSet::new(), BTreeMap::new());
         Walk { wanted, more: false, first_at: None, last_at: None, lists, contacts }

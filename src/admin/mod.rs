@@ -11,6 +11,8 @@ mod answer;
 mod attributes;
 mod batches;
 mod campaign_count;
+#[cfg(test)]
+mod campaign_tests;
 mod campaign_walk;
 mod campaigns;
 pub mod classified;
