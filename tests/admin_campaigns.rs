@@ -376,3 +376,207 @@ async fn a_voided_bounce_is_no_longer_in_the_report_and_what_it_hid_is() {
     assert_eq!((&report["retracted"], &report["contacts"]), (&json!(0), &json!(1)));
     assert_eq!(backstop.responses().await.len(), 1);
 }
+
+fn send(number: usize, campaign: &str, at: Timestamp, domain: &str, recipients: usize) -> Send {
+    Send {
+        message_id: MessageId(format!("{number}-{campaign}-{domain}@example.com")),
+        at,
+        campaign: Some(Campaign(campaign.to_owned())),
+        list: None,
+        recipients: (0..recipients).map(|one| address_of(&format!("c{number}-{one}@{domain}"))).collect(),
+    }
+}
+
+impl Running {
+    /// Waits until so many sends of a campaign are counted: they are written within a second.
+    async fn counted(&self, campaign: &str, sent: u64) {
+        for _ in 0..200 {
+            let counted = self.store.sent_of(&Campaign(campaign.to_owned())).expect("readable").recipients;
+            if counted == sent {
+                return;
+            }
+            assert!(counted < sent, "{counted}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the sends of {campaign} are not counted");
+    }
+}
+
+fn rows(report: &Value, rows: &str, name: &str) -> Vec<(String, u64, u64, u64)> {
+    let rows = report[rows].as_array().unwrap_or_else(|| panic!("{rows}: {report}"));
+    let count = |row: &Value, figure: &str| row[figure].as_u64().unwrap_or_else(|| panic!("{figure}: {row}"));
+    let told = |row: &Value| {
+        let name = row[name].as_str().expect("a name").to_owned();
+        (name, count(row, "sent"), count(row, "bounces"), count(row, "complaints"))
+    };
+    rows.iter().map(told).collect()
+}
+
+fn named(rows: &[(&str, u64, u64, u64)]) -> Vec<(String, u64, u64, u64)> {
+    rows.iter().map(|(name, a, b, c)| ((*name).to_owned(), *a, *b, *c)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_tells_providers_and_days_apart_and_outlives_the_ledger() {
+    let backstop = start().await;
+    let (then, now) = (Timestamp::now() - Duration::from_secs(40 * 86_400), Timestamp::now());
+    for (number, domain, recipients) in [(1, "gmail.com", 30), (2, "googlemail.com", 10), (3, "example.org", 5)] {
+        backstop.store.remember_send(send(number, "77", then, domain, recipients)).expect("there is room");
+    }
+    backstop.store.remember_send(send(4, "77", now, "example.org", 5)).expect("there is room");
+    backstop.record("c1-1@gmail.com", then, hard_bounce()).await;
+    backstop.record("c2-1@googlemail.com", then, bounce(Category::Transient, BounceType::Soft)).await;
+    backstop.record("c2-2@googlemail.com", then, of_kind(Kind::Complaint)).await;
+    backstop.record("c3-1@example.org", now, hard_bounce()).await;
+    let nobody = skip(SkipReason::InvalidAddress, false, Some("{{email}}"));
+    let new = NewEvent { at: now, address: None, queue_id: None, what: nobody, content_key: None };
+    backstop.store.record(vec![new]).await.expect("writable");
+    backstop.counted("77", 50).await;
+    let (day, today) = (then.strftime("%Y-%m-%d").to_string(), now.strftime("%Y-%m-%d").to_string());
+    let check = async || {
+        let report = backstop.report().await;
+        assert_eq!(report["sent"], 50, "{report}");
+        assert_eq!(report["rates"]["complaints"], 0.02);
+        let providers = named(&[("google", 40, 2, 1), ("example.org", 10, 1, 0), ("other", 0, 0, 0)]);
+        assert_eq!(rows(&report, "by_provider", "provider"), providers);
+        assert_eq!(report["by_provider"][2]["skipped"], 1);
+        assert_eq!(report["by_provider"][0]["bounce_rate"], 0.05);
+        assert_eq!(rows(&report, "by_day", "day"), named(&[(&day, 45, 2, 1), (&today, 5, 1, 0)]));
+    };
+    check().await;
+    let store = backstop.store.clone();
+    let expired = tokio::task::spawn_blocking(move || store.expire(Timestamp::now())).await.expect("nobody panics");
+    assert_eq!(expired.expect("expired").sends, 3);
+    check().await;
+    let store = backstop.store.clone();
+    tokio::task::spawn_blocking(move || store.rebuild(&mut |_| {})).await.expect("nobody panics").expect("rebuilt");
+    check().await;
+
+    for (option, first, second) in [("--provider", "google", "example.org"), ("--day", day.as_str(), today.as_str())] {
+        let table = backstop.run(&["report", "77", option]).await;
+        let lines: Vec<&str> = stdout(&table).lines().collect();
+        assert!(lines[1].starts_with(first) && lines[2].starts_with(second), "{option}: {lines:#?}");
+        let csv = backstop.run(&["report", option, "--csv", "77"]).await;
+        assert!(stdout(&csv).starts_with(&format!("{},sent,delivered,", &option[2..])), "{}", stdout(&csv));
+        assert!(stdout(&csv).contains(&format!("\r\n{first},4")), "{}", stdout(&csv));
+    }
+    let whole = backstop.ctl(&["report", "77"]).env("LC_ALL", "C.UTF-8").output().expect("it runs");
+    for words in ["5 % or more", "0.3 % or more", "BOUNCES BY CATEGORY", "█", "PROVIDER", "DAY (UTC)", "%!!"] {
+        assert!(stdout(&whole).contains(words), "{words}: {}", stdout(&whole));
+    }
+    assert!(!stdout(&whole).contains('\u{1b}'), "no colour where nobody looks");
+    let ascii = backstop.ctl(&["report", "77"]).env("LC_ALL", "C").env("COLUMNS", "90").output().expect("it runs");
+    assert!(stdout(&ascii).is_ascii() && stdout(&ascii).contains("####"), "{}", stdout(&ascii));
+    let wide = stdout(&ascii).lines().map(str::len).max();
+    assert!(wide <= Some(90), "{wide:?}: {}", stdout(&ascii));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn campaigns_are_listed_with_their_figures_newest_first_in_pages() {
+    let backstop = start().await;
+    let empty = backstop.get("/v1/campaigns").await.json();
+    assert_eq!(empty, json!({"campaigns": [], "next": null}));
+    for number in 0..5_u64 {
+        let of = |response: &mut backstop::policy::Response| response.campaign = Some(Campaign(format!("c {number}")));
+        backstop.record("joe@example.org", minutes_ago(60 - 10 * number), response(of)).await;
+    }
+    // Nothing came back of this one.
+    backstop.store.remember_send(send(1, "sent", minutes_ago(35), "gmail.com", 4)).expect("there is room");
+    backstop.store.remember_send(send(1, "c 2", minutes_ago(45), "gmail.com", 20)).expect("there is room");
+    backstop.counted("sent", 4).await;
+    backstop.counted("c 2", 20).await;
+    let all = backstop.get("/v1/campaigns").await.json();
+    let names = |page: &Value| -> Vec<String> {
+        let rows = page["campaigns"].as_array().expect("a list");
+        rows.iter().map(|row| row["campaign"].as_str().expect("a text").to_owned()).collect()
+    };
+    assert_eq!(names(&all), ["c 4", "c 3", "sent", "c 2", "c 1", "c 0"]);
+    let row = &all["campaigns"][3];
+    assert_eq!((&row["sent"], &row["hard"], &row["bounce_rate"]), (&json!(20), &json!(1), &json!(0.05)));
+    assert_eq!((&row["lists"], &row["complaint_rate"]), (&json!(["news.example.com"]), &json!(0.0)));
+    assert_eq!((&all["campaigns"][2]["sent"], &all["campaigns"][2]["bounces"]), (&json!(4), &json!(0)));
+
+    let (mut cursor, mut paged) = (String::new(), Vec::new());
+    loop {
+        let page = backstop.get(&format!("/v1/campaigns?limit=2&cursor={cursor}")).await.json();
+        paged.extend(names(&page));
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = next.replace(' ', "%20").replace('+', "%2B");
+    }
+    assert_eq!(paged, names(&all));
+    let (since, until) = (minutes_ago(42), minutes_ago(25));
+    let some = backstop.get(&format!("/v1/campaigns?since={since}&until={until}")).await.json();
+    assert_eq!(names(&some), ["c 3", "sent", "c 2"]);
+    let lines = backstop.send("GET", "/v1/campaigns", &[("accept", "application/x-ndjson")], b"").await;
+    let lines: Vec<Value> = lines.text().lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    assert_eq!(Value::Array(lines), all["campaigns"]);
+    for (target, want) in [
+        ("/v1/campaigns?since=yesterday", (422, "invalid-value")),
+        ("/v1/campaigns?cursor=77", (422, "invalid-value")),
+        ("/v1/campaigns?limit=0", (422, "invalid-value")),
+        ("/v1/report/days?since=2026-08-21T00:00:00Z&until=2026-08-21T00:00:00Z", (422, "invalid-value")),
+        ("/v1/report/providers?limit=1", (422, "invalid-value")),
+    ] {
+        let (status, code) = backstop.get(target).await.refused();
+        assert_eq!((status, code.as_str()), want, "{target}");
+    }
+
+    let table = backstop.run(&["campaigns"]).await;
+    let lines: Vec<&str> = stdout(&table).lines().collect();
+    assert!(lines[0].contains("CAMPAIGN") && lines[1].contains("c 4") && lines.len() == 7, "{lines:#?}");
+    let csv = backstop.run(&["campaigns", "--csv", "--since", "42m", "--until", "25m"]).await;
+    let lines: Vec<&str> = stdout(&csv).split_terminator("\r\n").collect();
+    assert!(lines[0].starts_with("campaign,lists,first_at,last_at,sent,") && lines.len() == 4, "{lines:#?}");
+    let objects = backstop.run(&["--json", "campaigns"]).await;
+    assert_eq!(stdout(&objects).lines().count(), 6);
+    assert_eq!(backstop.run(&["--json", "campaigns", "--csv"]).await.status.code(), Some(64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_campaigns_together_are_reported_by_provider_and_by_day() {
+    let backstop = start().await;
+    let days_ago = |days: u64| Timestamp::now() - Duration::from_secs(days * 86_400);
+    for (number, campaign, days, domain) in
+        [(1, "77", 50, "gmail.com"), (2, "77", 2, "gmail.com"), (3, "78", 2, "example.org"), (4, "78", 0, "gmail.com")]
+    {
+        let send = send(number, campaign, days_ago(days), domain, 100);
+        backstop.store.remember_send(send).expect("there is room");
+    }
+    let other = |response: &mut backstop::policy::Response| response.campaign = Some(Campaign("78".to_owned()));
+    backstop.record("c1-1@gmail.com", days_ago(49), hard_bounce()).await;
+    backstop.record("c2-1@gmail.com", days_ago(2), hard_bounce()).await;
+    backstop.record("c3-1@example.org", days_ago(1), response(other)).await;
+    backstop.record("c4-1@gmail.com", days_ago(0), response(other)).await;
+    backstop.counted("77", 200).await;
+    backstop.counted("78", 200).await;
+    let day = |days: u64| days_ago(days).strftime("%Y-%m-%d").to_string();
+
+    let report = backstop.get("/v1/report/days").await.json();
+    assert_eq!((&report["since"], &report["until"]), (&json!(day(29)), &json!(day(0))));
+    let want = [(day(2), 200, 1, 0), (day(1), 0, 1, 0), (day(0), 100, 1, 0)];
+    assert_eq!(rows(&report, "days", "day"), want);
+    assert_eq!((&report["campaigns"], &report["total"]["sent"]), (&json!(2), &json!(300)));
+    assert_eq!(report["total"]["bounce_rate"], 0.01);
+    let report = backstop.get("/v1/report/providers").await.json();
+    assert_eq!(rows(&report, "providers", "provider"), named(&[("google", 200, 2, 0), ("example.org", 100, 1, 0)]));
+    let old = backstop.get(&format!("/v1/report/providers?since={}&until={}", days_ago(60), days_ago(40))).await.json();
+    assert_eq!(rows(&old, "providers", "provider"), named(&[("google", 100, 1, 0)]));
+    assert_eq!(old["campaigns"], 1);
+
+    // What is taken back leaves these figures, too.
+    backstop.record("c2-1@gmail.com", Timestamp::now(), activity(Level::PURCHASE)).await;
+    let report = backstop.get("/v1/report/days").await.json();
+    assert_eq!(rows(&report, "days", "day")[0], (day(2), 200, 0, 0));
+    assert_eq!(report["total"]["retracted"], 1);
+
+    let table = backstop.run(&["report", "--provider"]).await;
+    let text = stdout(&table);
+    assert!(text.starts_with("2 campaigns from ") && text.contains("\ngoogle "), "{text}{}", stderr(&table));
+    let csv = backstop.run(&["report", "--day", "--since", "60d", "--csv"]).await;
+    assert_eq!(stdout(&csv).split_terminator("\r\n").count(), 6, "{}", stdout(&csv));
+    let json = backstop.run(&["--json", "report", "--day"]).await;
+    assert_eq!(serde_json::from_str::<Value>(stdout(&json)).expect("one object")["campaigns"], 2);
+    for wrong in [&["report"][..], &["report", "77", "--since", "1d"], &["report", "--provider", "--day"]] {
+        assert_eq!(backstop.run(wrong).await.status.code(), Some(64), "{wrong:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use OperatorList::{Blocklist, Robinson};
 use backstop::classify::{BounceCode, BounceType, Category, Class, Fault};
-use backstop::mail::{Address, MessageId};
+use backstop::mail::{Address, ListId, MessageId};
 use backstop::policy::event::ImportedEntry;
 use backstop::policy::{
     Authority, ContentKey, Event, EventId, Evidence, OperatorList, Response, Scope, SkipReason, What,
@@ -261,6 +261,75 @@ fn after_erasure_and_compaction_no_file_of_the_store_names_the_person_and_others
     store.rebuild(&mut |_| {}).unwrap();
     check(&store, "after a rebuild");
     assert_eq!(store.erase(&address(JOE), erase(true)).unwrap(), Erased::default(), "nothing is left to erase");
+}
+
+#[test]
+fn no_index_or_count_of_a_campaign_names_the_person_and_others_stay_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let of = |campaign: &str, list: Option<&str>, mut skip: NewEvent| {
+        let What::Skip { campaign: named, list: of_list, .. } = &mut skip.what else { unreachable!("a skip") };
+        *named = Some(Campaign(campaign.to_owned()));
+        *of_list = list.map(|list| ListId(list.to_owned()));
+        skip
+    };
+    let his = format!("birthday {JOE}");
+    let mut unmailable = skip(ANN);
+    unmailable.address = None;
+    if let What::Skip { forward_path, .. } = &mut unmailable.what {
+        *forward_path = Some(format!("<{JOE}>"));
+    }
+    let new = vec![
+        skip(JOE),
+        skip(ANN),
+        bounce(JOE, "550 5.1.1 nobody", "1"),
+        of(&his, None, skip(ANN)),
+        of("autumn", Some(JOE), skip(ANN)),
+        of("autumn", Some("news"), skip(JOE)),
+        unmailable,
+    ];
+    store.record_blocking(new).unwrap();
+    for (number, campaign, list) in [(1, his.as_str(), "news"), (2, "autumn", JOE), (3, "autumn", "news")] {
+        let (campaign, list) = (Some(Campaign(campaign.to_owned())), Some(ListId(list.to_owned())));
+        store.remember_send(Send { campaign, list, ..send(&format!("{number}@x"), &[ANN]) }).unwrap();
+        wait(&store);
+    }
+    let names = |store: &Store, campaign: &str| {
+        let mut names = BTreeSet::new();
+        let mut told = |entry: backstop::store::by_campaign::Entry| names.insert(entry.name) || true;
+        store.entries_of(&Campaign(campaign.to_owned()), None, &mut told).unwrap();
+        names.into_iter().collect::<Vec<_>>()
+    };
+    let sent = |store: &Store, campaign: &str| store.sent_of(&Campaign(campaign.to_owned())).unwrap().recipients;
+    assert_eq!(names(&store, "spring").len(), 3);
+    assert_eq!((names(&store, &his), sent(&store, &his)), (vec![ANN.to_owned()], 1));
+    store.erase(&address(JOE), erase(true)).unwrap();
+    store.compact(&mut |_| {}).unwrap();
+    let check = |store: &Store, when: &str| {
+        assert!(files_with(directory.path(), &[JOE]).is_empty(), "{when}");
+        for (campaign, want, count) in [("spring", vec![ANN], 0), ("autumn", vec![ANN], 2), (&his, vec![], 0)] {
+            assert_eq!(
+                (names(store, campaign), sent(store, campaign)),
+                (want.iter().map(|name| (*name).to_owned()).collect(), count),
+                "{when}"
+            );
+        }
+        let mut campaigns = Vec::new();
+        store
+            .campaigns(&mut |times| {
+                campaigns.push((times.campaign.0, times.lists));
+                true
+            })
+            .unwrap();
+        campaigns.sort();
+        let lists = BTreeSet::from([ListId("news".to_owned())]);
+        assert_eq!(campaigns, [("autumn".to_owned(), lists), ("spring".to_owned(), BTreeSet::new())], "{when}");
+    };
+    check(&store, "after the compaction");
+    store.close().unwrap();
+    drop(store);
+    let store = open(directory.path());
+    check(&store, "after reopening");
 }
 
 #[test]

@@ -160,7 +160,9 @@ pub enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
-    /// What a campaign did: bounces, complaints, skips
+    /// Every campaign with its figures, that heard of last first
+    Campaigns(CampaignsArguments),
+    /// What a campaign did, or all of them by provider or day: bounces, complaints, skips
     Report(ReportArguments),
     /// The keys that sign return paths; without the daemon
     Keys {
@@ -491,15 +493,41 @@ pub struct EventsArguments {
     pub output: ListOutput,
 }
 
+/// Which campaigns.
+#[derive(Debug, Args)]
+pub struct CampaignsArguments {
+    /// Of which anything happened since this time, or within this long
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Of which anything happened before this time, or before this long ago
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// Print CSV
+    #[arg(long)]
+    pub csv: bool,
+}
+
 /// Which report.
 #[derive(Debug, Args)]
 pub struct ReportArguments {
-    /// The campaign's id
-    #[arg(value_name = "CAMPAIGN")]
-    pub campaign: String,
+    /// The campaign's id; without one, all campaigns together, by --provider or --day
+    #[arg(value_name = "CAMPAIGN", required_unless_present_any = ["provider", "day"])]
+    pub campaign: Option<String>,
     /// What came back from each contact, instead of the figures
-    #[arg(long)]
+    #[arg(long, requires = "campaign", conflicts_with_all = ["provider", "day"])]
     pub responses: bool,
+    /// By mailbox provider
+    #[arg(long, conflicts_with = "day")]
+    pub provider: bool,
+    /// By day (UTC)
+    #[arg(long)]
+    pub day: bool,
+    /// All campaigns from the day of this time on, or of this long ago; else the last 30 days
+    #[arg(long, value_name = "WHEN", conflicts_with = "campaign")]
+    pub since: Option<String>,
+    /// All campaigns up to this time, or to this long ago; whole days count
+    #[arg(long, value_name = "WHEN", conflicts_with = "campaign")]
+    pub until: Option<String>,
     /// Print CSV
     #[arg(long)]
     pub csv: bool,

@@ -8,7 +8,9 @@
 mod activity;
 mod arguments;
 mod bulk;
+mod campaigns;
 mod change;
+mod chart;
 mod cleanse;
 mod client;
 mod confirm;
@@ -97,6 +99,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Events(asked) => events::events(&client()?, &asked, out),
         Command::Rebuild => events::rebuild(&client()?, out),
         Command::Policy { command: PolicyCommand::Show } => policy::show(&client()?, out),
+        Command::Campaigns(asked) => campaigns::campaigns(&client()?, &asked, out),
         Command::Report(asked) => report::report(&client()?, &asked, out),
         Command::Keys { command } => keys::keys(&command, out),
         Command::Token { command } => keys::token(&command, out),

@@ -1,6 +1,8 @@
 //! `report`: what one campaign did.
 
 use super::arguments::ReportArguments;
+use super::campaigns;
+use super::chart::{self, Mark, Style};
 use super::client::{Body, Client, encoded};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
@@ -8,17 +10,17 @@ use super::table::{aligned, clean};
 use super::when;
 use crate::admin::wire::word;
 use crate::admin::wire_campaigns::{CampaignAnswer, CampaignResponse};
+use crate::admin::wire_reports::{DayRow, Figures, ProviderRow};
 use std::collections::BTreeMap;
 
 /// Rows aligned together.
 const SCREEN: usize = 1000;
 
-/// `backstopctl report CAMPAIGN`.
+/// `backstopctl report CAMPAIGN`, and over all campaigns where none is named.
 pub fn report(client: &Client, asked: &ReportArguments, out: &mut Output) -> Result<Exit, Failure> {
-    if asked.csv && out.json() {
-        return Err(Failure::new(Exit::Usage, "--csv and --json exclude each other"));
-    }
-    let target = format!("/v1/campaigns/{}", encoded(&asked.campaign));
+    let Some(campaign) = &asked.campaign else { return campaigns::all(client, asked, out) };
+    campaigns::not_both(asked.csv, out)?;
+    let target = format!("/v1/campaigns/{}", encoded(campaign));
     if asked.responses {
         return responses(client, &target, asked.csv, out);
     }
@@ -29,11 +31,50 @@ pub fn report(client: &Client, asked: &ReportArguments, out: &mut Output) -> Res
     }
     let report: CampaignAnswer = read(&answer)?;
     if asked.csv {
-        out.octets(report.csv().as_bytes())?;
-    } else {
-        told(&report).iter().try_for_each(|line| out.line(line))?;
+        let text = match (asked.provider, asked.day) {
+            (true, _) => ProviderRow::csv_head() + &report.by_provider.iter().map(ProviderRow::csv).collect::<String>(),
+            (_, true) => DayRow::csv_head() + &report.by_day.iter().map(DayRow::csv).collect::<String>(),
+            (false, false) => report.csv(),
+        };
+        out.octets(text.as_bytes())?;
+        return Ok(Exit::Yes);
     }
+    let style = Style::of(out);
+    let lines = match (asked.provider, asked.day) {
+        (true, _) => by_provider(&style, &report),
+        (_, true) => by_day(&style, &report),
+        (false, false) => whole(&style, &report),
+    };
+    lines.iter().try_for_each(|line| out.line(line))?;
     Ok(Exit::Yes)
+}
+
+/// All of it, a part behind the other; what is empty is left out.
+fn whole(style: &Style, report: &CampaignAnswer) -> Vec<String> {
+    let counts = |counts: &BTreeMap<String, u64>| -> Vec<(String, u64)> {
+        counts.iter().map(|(name, count)| (name.clone(), *count)).collect()
+    };
+    let bounces = chart::counts(style, "BOUNCES BY CATEGORY", &counts(&report.bounces.by_category));
+    let skips = chart::counts(style, "SKIPPED BY REASON", &counts(&report.skipped.by_reason));
+    let mut lines = told(style, report);
+    for part in [bounces, skips, by_provider(style, report), by_day(style, report)] {
+        if part.len() > 1 {
+            lines.push(String::new());
+            lines.extend(part);
+        }
+    }
+    lines
+}
+
+fn by_provider(style: &Style, report: &CampaignAnswer) -> Vec<String> {
+    let rows: Vec<(String, Figures)> =
+        report.by_provider.iter().map(|row| (row.provider.clone(), row.figures)).collect();
+    chart::figures(style, "PROVIDER", &rows)
+}
+
+fn by_day(style: &Style, report: &CampaignAnswer) -> Vec<String> {
+    let rows: Vec<(String, Figures)> = report.by_day.iter().map(|row| (row.day.to_string(), row.figures)).collect();
+    chart::figures(style, "DAY (UTC)", &rows)
 }
 
 fn responses(client: &Client, target: &str, csv: bool, out: &mut Output) -> Result<Exit, Failure> {
@@ -82,7 +123,7 @@ fn row(response: &CampaignResponse) -> Vec<String> {
 }
 
 /// The figures, those that are zero without their kinds.
-fn told(report: &CampaignAnswer) -> Vec<String> {
+fn told(style: &Style, report: &CampaignAnswer) -> Vec<String> {
     let mut lines = vec![format!("campaign {}", clean(&report.campaign.0))];
     if !report.lists.is_empty() {
         let lists: Vec<String> = report.lists.iter().map(|list| clean(&list.0)).collect();
@@ -103,12 +144,18 @@ fn told(report: &CampaignAnswer) -> Vec<String> {
         shadow => format!("{shadow} more in shadow mode, not taken off"),
     };
     let skipped = [kinds(&report.skipped.by_reason), shadow].into_iter().filter(|words| !words.is_empty());
+    let high = |rate: Option<f64>, thresholds: [f64; 2]| match chart::mark(rate, thresholds) {
+        Mark::Fine => String::new(),
+        Mark::High(place) => format!("{} % or more, see backstopctl(1)", thresholds[place] * 100.0),
+    };
+    let bounces_high = high(report.rates.bounces, chart::BOUNCES);
+    let bounced = [bounced, bounces_high].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join("; ");
     let unless = |count: u64, words: &str| if count == 0 { String::new() } else { words.to_owned() };
     let figures: [(&str, u64, Option<f64>, String); 12] = [
-        ("sent", report.sent, None, if report.sent == 0 { "none that the ledger remembers" } else { "" }.to_owned()),
+        ("sent", report.sent, None, if report.sent == 0 { "none that backstopd counted" } else { "" }.to_owned()),
         ("skipped", report.skipped.total, None, skipped.collect::<Vec<_>>().join("; ")),
         ("bounces", bounces.total, report.rates.bounces, bounced),
-        ("complaints", report.complaints, report.rates.complaints, String::new()),
+        ("complaints", report.complaints, report.rates.complaints, high(report.rates.complaints, chart::COMPLAINTS)),
         ("opt-outs", report.opt_outs, None, String::new()),
         ("automatic replies", report.autoreplies, None, String::new()),
         ("reported as not spam", report.not_spam, None, String::new()),
@@ -122,7 +169,11 @@ fn told(report: &CampaignAnswer) -> Vec<String> {
     let rows: Vec<Vec<String>> = figures
         .into_iter()
         .map(|(name, count, rate, words)| {
-            let rate = rate.map(|rate| format!("{:6.2} %", rate * 100.0)).unwrap_or_default();
+            let thresholds = if name == "bounces" { chart::BOUNCES } else { chart::COMPLAINTS };
+            let rate = match rate {
+                Some(_) => chart::rate(style, rate, thresholds),
+                None => " ".repeat(10),
+            };
             vec![name.to_owned(), format!("{count:>width$}"), rate, words]
         })
         .collect();
@@ -133,9 +184,9 @@ fn told(report: &CampaignAnswer) -> Vec<String> {
 /// As [`aligned`], but with numbers at the right and nothing for what is empty.
 fn table(rows: &[Vec<String>], width: usize) -> Vec<String> {
     let name = rows.iter().map(|row| row[0].len()).max().unwrap_or(0);
-    let head = [String::new(), format!("{:>width$}", "COUNT"), "OF SENT".to_owned(), String::new()];
+    let head = [String::new(), format!("{:>width$}", "COUNT"), format!("{:>8}  ", "OF SENT"), String::new()];
     let line = |row: &[String]| {
-        let line = format!("{:<name$}  {:>width$}  {:>8}  {}", row[0], row[1], row[2], clean(&row[3]));
+        let line = format!("{:<name$}  {:>width$}  {} {}", row[0], row[1], row[2], clean(&row[3]));
         line.trim_end().to_owned()
     };
     std::iter::once(line(&head)).chain(rows.iter().map(|row| line(row))).collect()
@@ -169,25 +220,39 @@ mod tests {
         (0..1204).for_each(|_| report.count_skip("suppressed"));
         report.count_skip("failed");
         report.skipped.shadow = 7;
-        (report.complaints, report.retracted, report.contacts) = (9, 4, 1580);
+        (report.complaints, report.retracted, report.contacts) = (109, 4, 1580);
         report.of_sent(98_796);
+        let style = Style { utf8: false, colour: false, width: 80 };
+        report.by_day = vec![DayRow { day: "2026-08-21".parse().unwrap(), figures: Figures::default() }];
         let want = "\
 campaign spring?[2J
 list     news.example.com
 
                        COUNT   OF SENT
 sent                   98796
-skipped                 1205            1204 suppressed, 1 failed; 7 more in shadow mode, not taken off
-bounces                  355    0.36 %  243 hard, 112 soft; 240 rejected, 112 transient, 3 blocked
-complaints                 9    0.01 %
+skipped                 1205             1204 suppressed, 1 failed; 7 more in shadow mode, not taken off
+bounces                  355    0.36 %   243 hard, 112 soft; 240 rejected, 112 transient, 3 blocked
+complaints               109    0.11 %!  0.1 % or more, see backstopctl(1)
 opt-outs                   0
 automatic replies          0
 reported as not spam       0
 reported as delivered      0
 reported as delayed        0
-retracted                  4            bounces of contacts that proved alive
+retracted                  4             bounces of contacts that proved alive
 unverified                 0
-contacts                1580            with anything of this";
-        assert_eq!(told(&report).join("\n"), want);
+contacts                1580             with anything of this
+
+BOUNCES BY CATEGORY  COUNT
+rejected               240  ########################################
+transient              112  ###################
+blocked                  3  #
+
+SKIPPED BY REASON  COUNT
+suppressed          1204  ########################################
+failed                 1  #
+
+DAY (UTC)   SENT  SKIPPED  BOUNCES              COMPLAINTS
+2026-08-21     0        0        0                       0";
+        assert_eq!(whole(&style, &report).join("\n"), want);
     }
 }

@@ -235,3 +235,89 @@ fn what_is_not_counted_is_found_but_is_no_send() {
 fn number(number: usize) -> Address {
     Address::parse(&format!("c{number}@example.org")).unwrap()
 }
+
+#[test]
+fn a_store_of_schema_2_is_indexed_and_its_ledger_counted_while_it_serves() {
+    let directory = tempfile::tempdir().unwrap();
+    let since = std::time::Instant::now();
+    let campaign = Campaign("spring".to_owned());
+    let skip = |contact: usize| NewEvent {
+        at: Timestamp::now(),
+        address: Some(number(contact)),
+        queue_id: None,
+        what: What::Skip {
+            reason: crate::policy::SkipReason::Suppressed,
+            category: None,
+            scope: None,
+            limit: None,
+            campaign: Some(campaign.clone()),
+            list: None,
+            forward_path: None,
+            shadow: false,
+        },
+        content_key: None,
+    };
+    let send = |id: usize, recipients: std::ops::Range<usize>| Send {
+        message_id: MessageId(format!("{id}@x")),
+        at: Timestamp::now(),
+        campaign: Some(campaign.clone()),
+        list: None,
+        recipients: recipients.map(number).collect(),
+    };
+    let store = Store::open(&settings(directory.path())).unwrap();
+    store.record_blocking((0..1500).map(skip).collect()).unwrap();
+    // More than is counted in one step, and one with recipients beside its record.
+    (0..5000).for_each(|id| store.remember_send(send(id, id..id + 2)).unwrap());
+    store.remember_send(send(9000, 0..1000)).unwrap();
+    store.remember_uncounted(send(9001, 0..1000)).unwrap();
+    store.close().unwrap();
+    assert_eq!(store.sent_of(&campaign).ok(), None, "closed");
+    drop(store);
+    let reopened = || loop {
+        match Store::open(&settings(directory.path())) {
+            Ok(store) => break store,
+            Err(error) => assert!(since.elapsed() < Duration::from_secs(20), "{error}"),
+        }
+    };
+    let db = loop {
+        match sled::open(directory.path()) {
+            Ok(db) => break db,
+            Err(error) => assert!(since.elapsed() < Duration::from_secs(20), "{error}"),
+        }
+    };
+    let meta = db.open_tree("meta").unwrap();
+    meta.insert("schema", &2_u32.to_be_bytes()).unwrap();
+    meta.remove("indexed").unwrap();
+    db.drop_tree("by_campaign.1").unwrap();
+    db.drop_tree("sent").unwrap();
+    db.flush().unwrap();
+    drop((meta, db));
+    // As of the second before, so that what is sent from now on is told apart.
+    std::thread::sleep(Duration::from_millis(1100));
+    let mut want = 11_000;
+    for round in 0..3 {
+        let store = reopened();
+        while !store.is_indexed() || store.sent_of(&campaign).unwrap().recipients < want {
+            assert!(
+                since.elapsed() < Duration::from_secs(40),
+                "{:?}",
+                store.sent_of(&campaign).map(|sent| sent.recipients)
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut entries = 0;
+        store
+            .entries_of(&campaign, None, &mut |entry| {
+                entries += usize::from(entry.skip.is_some());
+                true
+            })
+            .unwrap();
+        assert_eq!(entries, 1500 + round);
+        let sent = store.sent_of(&campaign).unwrap();
+        assert_eq!((sent.recipients, sent.by_provider["other"]), (want, 11_000));
+        store.record_blocking(vec![skip(5000 + round)]).unwrap();
+        store.remember_send(send(20_000 + round, 0..10)).unwrap();
+        store.close().unwrap();
+        want += 10;
+    }
+}
