@@ -66,12 +66,7 @@ pub(super) async fn list<R: Row, A: Serialize>(
     if format == Format::Json {
         return Ok(json(&whole(rows, next)));
     }
-    let body = [
-        format.head::<R>().as_bytes(),
-        &written(format, &rows)
-            .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?,
-    ]
-    .concat();
+    let body = [format.head::<R>().as_bytes(), &written(format, &rows).map_err(internal)?].concat();
     let mut response = ([(header::CONTENT_TYPE, format.content_type())], body).into_response();
     if let Some(next) = next.and_then(|next| HeaderValue::from_str(&next).ok()) {
         response.headers_mut().insert(NEXT_CURSOR, next);
@@ -95,6 +90,11 @@ impl Format {
             Format::Csv => R::CSV_HEAD,
         }
     }
+}
+
+/// 500, for rows that cannot be written.
+pub(super) fn internal(error: std::io::Error) -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
 }
 
 /// Rows as NDJSON or CSV.

@@ -7,8 +7,8 @@ use super::answer::{Format, Parameters, Refusal, Stream, blocking, json, ndjson}
 use super::campaign_count::{Judge, Rows, day_of, number_of};
 use super::campaigns::{TURNS, asked};
 use super::given::read_limit;
+use super::listing::{NEXT_CURSOR, internal};
 use super::routes::{self, App};
-use super::suppressions::{NEXT_CURSOR, internal};
 use super::wire_campaigns::CampaignAnswer;
 use super::wire_reports::{CampaignRow, CampaignsAnswer, DayRow, DaysAnswer, Figures, ProviderRow, ProvidersAnswer};
 use crate::report::Campaign;
