@@ -336,7 +336,9 @@ async fn report_prints_figures_csv_or_json() {
     backstop.bounce("joe@example.org").await;
     backstop.record("ann@example.org", a_minute_ago(), skip(SkipReason::Limit, false, None)).await;
     let table = backstop.run(&["report", "77"]).await;
-    assert!(stdout(&table).contains("1 hard, 0 soft; 1 rejected"), "{}{}", stdout(&table), stderr(&table));
+    for words in ["1 hard, 0 soft", "BOUNCES BY CATEGORY", "rejected", "SKIPPED BY REASON", "limit"] {
+        assert!(stdout(&table).contains(words), "{words}: {}{}", stdout(&table), stderr(&table));
+    }
     let csv = backstop.run(&["report", "--csv", "77"]).await;
     let lines: Vec<&str> = stdout(&csv).split_terminator("\r\n").collect();
     let [head, line] = lines[..] else { panic!("{lines:?}") };

@@ -296,7 +296,10 @@ fn no_index_or_count_of_a_campaign_names_the_person_and_others_stay_in_it() {
     }
     let names = |store: &Store, campaign: &str| {
         let mut names = BTreeSet::new();
-        let mut told = |entry: backstop::store::by_campaign::Entry| names.insert(entry.name) || true;
+        let mut told = |entry: backstop::store::by_campaign::Entry| {
+            names.insert(entry.name);
+            true
+        };
         store.entries_of(&Campaign(campaign.to_owned()), None, &mut told).unwrap();
         names.into_iter().collect::<Vec<_>>()
     };

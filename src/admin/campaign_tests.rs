@@ -281,3 +281,34 @@ fn all_campaigns_together_come_to_what_each_came_to_on_those_days() {
     assert_eq!(days, [1, 2, 1]);
     assert_eq!(providers, named(&[("example.net", 1), ("example.org", 1), ("other", 2)]));
 }
+
+/// What a report costs: run with `--release -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes minutes without --release"]
+fn a_report_costs_what_its_campaign_is_and_not_what_the_store_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(directory.path());
+    let event = |number: usize| {
+        let (of, contact) = if number.is_multiple_of(100) { (0, number / 100) } else { (1, number) };
+        let mut new = new(None, at(number as i64 % 5000), response(of, 0, number % 4, 0));
+        new.address = Address::parse(&format!("c{contact}@d{}.example.org", contact % 50)).ok();
+        new.content_key = Some(ContentKey::of(&[&number.to_be_bytes()]));
+        new
+    };
+    let since = std::time::Instant::now();
+    assert_eq!(store.import((0..1_000_000).map(event)).expect("imported"), 1_000_000);
+    println!("{:?} to record a million events", since.elapsed());
+    let policy = Policy::default();
+    let judge = Judge { store: &store, policy: &policy, now: at(6000) };
+    let mut taken = [std::time::Duration::ZERO; 2];
+    for (place, by_index) in [(0, true), (1, false)] {
+        let since = std::time::Instant::now();
+        let found = Walk::found(&store, &campaign(0), Wanted::everything(), by_index).expect("readable");
+        println!("{:?} to find the contacts, by the index: {by_index}", since.elapsed());
+        let report = judge.report_of(campaign(0), found, &|| true).expect("readable");
+        taken[place] = since.elapsed();
+        println!("{:?} for a report on {} contacts", since.elapsed(), report.contacts);
+        assert_eq!(report.contacts, 10_000);
+    }
+    assert!(taken[0] * 2 < taken[1], "{taken:?}");
+}

@@ -38,6 +38,9 @@ const TAIL: usize = 17;
 /// The longest name of a contact in a key. No address is longer (RFC 5321 §4.5.3.1); a forward path may be.
 const NAME: usize = 320;
 
+/// A campaign, but for one that cannot be read, and the hash to go on from; none at the end.
+pub type Walked<T> = (Option<T>, Option<u128>);
+
 /// What is known of a campaign itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -209,7 +212,7 @@ impl Head {
     ///
     /// # Errors
     /// [`StoreError`] when the tree cannot be read.
-    pub fn next(tree: &Tree, from: u128) -> Result<Option<(Option<Head>, Option<u128>)>, StoreError> {
+    pub fn next(tree: &Tree, from: u128) -> Result<Option<Walked<Head>>, StoreError> {
         let Some(entry) = tree.range(from.to_be_bytes()..).next() else { return Ok(None) };
         let (key, value) = entry?;
         let Some(hash) = key.first_chunk().map(|hash| u128::from_be_bytes(*hash)) else { return Ok(None) };

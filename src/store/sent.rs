@@ -18,6 +18,7 @@
 //! [`OTHER`]. One that got no place never gets one, so each count is exact.
 
 use super::StoreError;
+use super::by_campaign::Walked;
 use super::fact::{Reader, put_text, put_time};
 use super::keyed::{AddressHash, AddressKey};
 use super::ledger::{Place, SendRecord};
@@ -26,7 +27,7 @@ use crate::mail::ListId;
 use crate::report::Campaign;
 use jiff::Timestamp;
 use sled::{Batch, Tree};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What has no count of its own.
 pub const OTHER: &str = "other";
@@ -335,7 +336,7 @@ impl SentHead {
     ///
     /// # Errors
     /// [`StoreError`] when the tree cannot be read.
-    pub fn next(tree: &Tree, from: u128) -> Result<Option<(Option<SentHead>, Option<u128>)>, StoreError> {
+    pub fn next(tree: &Tree, from: u128) -> Result<Option<Walked<SentHead>>, StoreError> {
         let Some(entry) = tree.range(campaign_key(AddressHash(from.to_be_bytes()))..b"d".to_vec()).next() else {
             return Ok(None);
         };
@@ -386,9 +387,9 @@ pub fn of(tree: &Tree, hash: AddressHash) -> Result<Sent, StoreError> {
 pub fn on_days(tree: &Tree, first: u32, last: u32) -> Result<Sent, StoreError> {
     let mut sent = Sent::default();
     // Domains that had a place on each of the days that were crowded; what others had stands under `other` in part.
-    let mut placed: Option<std::collections::BTreeSet<String>> = None;
-    let (mut day, mut crowded, mut names) = (0, false, std::collections::BTreeSet::new());
-    let mut close = |crowded: bool, names: std::collections::BTreeSet<String>| {
+    let mut placed: Option<BTreeSet<String>> = None;
+    let (mut day, mut crowded, mut names) = (0, false, BTreeSet::new());
+    let mut close = |crowded: bool, names: BTreeSet<String>| {
         if crowded {
             placed = Some(match placed.take() {
                 Some(before) => before.intersection(&names).cloned().collect(),
