@@ -61,6 +61,7 @@ impl From<StoreError> for Refusal {
             StoreError::InUse { .. }
             | StoreError::NewerSchema { .. }
             | StoreError::Unwritable { .. }
+            | StoreError::Unopenable { .. }
             | StoreError::Engine(_)
             | StoreError::Stopped
             | StoreError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable"),

@@ -71,7 +71,7 @@ impl Failure {
         match self {
             Failure::Config(_) | Failure::Rules(_) | Failure::Dns(_) | Failure::Keys(_) | Failure::HashKey { .. } => 78, // EX_CONFIG
             Failure::Store(StoreError::InUse { .. } | StoreError::Busy) => 75, // EX_TEMPFAIL
-            Failure::Store(StoreError::NewerSchema { .. }) => 65,              // EX_DATAERR
+            Failure::Store(StoreError::NewerSchema { .. } | StoreError::Unopenable { .. }) => 65, // EX_DATAERR
             Failure::Store(StoreError::Unwritable { .. }) => 73,               // EX_CANTCREAT
             Failure::Store(StoreError::Engine(_) | StoreError::Damaged { .. } | StoreError::Stopped) => 74, // EX_IOERR
             Failure::Listen(_) => 69,                                          // EX_UNAVAILABLE

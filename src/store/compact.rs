@@ -17,15 +17,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const DIRECTORY: &str = "compacted";
+pub(super) const DIRECTORY: &str = "compacted";
 const MARKER: &str = "READY";
 
 /// Entries in one batch, and between two flushes: sled takes memory without bound when either is large.
-const BATCH: usize = 256;
-const FLUSH: u64 = 4096;
+pub(super) const BATCH: usize = 256;
+pub(super) const FLUSH: u64 = 4096;
 
 /// The copy needs no more cache: it is written in order.
-const CACHE_BYTES: u64 = 16 << 20;
+pub(super) const CACHE_BYTES: u64 = 16 << 20;
 
 /// Completes a swap that was cut off, or throws away a copy that was. Called before sled opens its files.
 ///
@@ -146,7 +146,7 @@ fn check_room(path: &Path, octets: u64) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn free(path: &Path) -> Result<u64, StoreError> {
+pub(super) fn free(path: &Path) -> Result<u64, StoreError> {
     let unwritable = |errno: nix::Error| StoreError::Unwritable { path: path.to_owned(), source: errno.into() };
     let system = statvfs(path).map_err(unwritable)?;
     Ok((system.blocks_available() as u64).saturating_mul(system.fragment_size() as u64))
@@ -198,7 +198,7 @@ fn copy_tree(tree: &Tree, db: &Db, path: &Path, count: &mut u64, copied: &dyn Fn
 }
 
 /// Makes the copy durable, but for the marker.
-fn sync_copy(copy: &Path) -> io::Result<()> {
+pub(super) fn sync_copy(copy: &Path) -> io::Result<()> {
     // sled writes them only when it opens: they do not know what was written since.
     remove_snapshots(copy)?;
     for name in ["db", "conf"] {
@@ -215,7 +215,7 @@ fn sync_copy(copy: &Path) -> io::Result<()> {
 }
 
 /// Says, on disk, that the copy is whole.
-fn mark(copy: &Path) -> io::Result<()> {
+pub(super) fn mark(copy: &Path) -> io::Result<()> {
     sync_directory(copy.parent().unwrap_or(Path::new(".")))?;
     File::create(copy.join(MARKER))?.sync_all()?;
     sync_directory(copy)
@@ -226,7 +226,7 @@ fn wait_until_closed(settings: &Settings) -> Result<(), StoreError> {
     wait_until_free(&settings.path.join("db"))
 }
 
-fn wait_until_free(db: &PathBuf) -> Result<(), StoreError> {
+pub(super) fn wait_until_free(db: &PathBuf) -> Result<(), StoreError> {
     let since = Instant::now();
     let unwritable = |source| StoreError::Unwritable { path: db.clone(), source };
     let mut file = File::open(db).map_err(unwritable)?;

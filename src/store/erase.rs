@@ -56,6 +56,7 @@ impl Store {
     /// for again.
     pub fn erase(&self, address: &Address, erase: NewEvent) -> Result<Erased, StoreError> {
         let shared = &self.inner.shared;
+        let _erasing = shared.erasures.begin();
         let person = Arc::new(Person::new(address, self.recipient_key(address))?);
         let begin = person.clone();
         let last = shared.run(move |writer| writer.begin_erasure(&begin, erase))?;
@@ -98,6 +99,7 @@ impl Store {
     pub fn unerase(&self, address: &Address) -> Result<bool, StoreError> {
         let shared = &self.inner.shared;
         let hash = shared.erased.hash(address);
+        let _erasing = shared.erasures.begin();
         shared.run(move |writer| writer.forget_hash(hash))
     }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use sled::Tree;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// The hashes.
 pub struct ErasedSet {
@@ -64,6 +64,51 @@ impl ErasedSet {
         let mut hashes = self.hashes.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut hashes);
         self.any.store(!hashes.is_empty(), Ordering::Relaxed);
+    }
+}
+
+/// Erasures, and releases of who was erased: while one is at work, and after it, what was read before may be too
+/// much.
+#[derive(Default)]
+pub struct Erasures(Mutex<AtWork>);
+
+#[derive(Default)]
+struct AtWork {
+    begun: u64,
+    now: u64,
+}
+
+/// One at work, until this is dropped.
+pub struct Erasing<'a>(&'a Erasures);
+
+impl Drop for Erasing<'_> {
+    fn drop(&mut self) {
+        self.0.lock().now -= 1;
+    }
+}
+
+impl Erasures {
+    fn lock(&self) -> MutexGuard<'_, AtWork> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One begins.
+    pub fn begin(&self) -> Erasing<'_> {
+        let mut erasures = self.lock();
+        erasures.begun += 1;
+        erasures.now += 1;
+        Erasing(self)
+    }
+
+    /// How many have begun.
+    pub fn begun(&self) -> u64 {
+        self.lock().begun
+    }
+
+    /// How many have begun, if all of them have ended.
+    pub fn at_rest(&self) -> Option<u64> {
+        let erasures = self.lock();
+        (erasures.now == 0).then_some(erasures.begun)
     }
 }
 

@@ -45,7 +45,28 @@ impl StoredEvent {
         Ok(record.chunks(PIECE).enumerate().map(entry).collect())
     }
 
-    fn decode(id: EventId, record: &[u8]) -> Result<StoredEvent, StoreError> {
+    /// As [`StoredEvent::decode`], of pieces put together: they must be as many as the first says, and the event
+    /// the one its key names.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn decode_whole(id: EventId, record: &[u8]) -> Result<StoredEvent, StoreError> {
+        let pieces = record.len().div_ceil(PIECE);
+        if record.get(1).is_none_or(|told| usize::from(*told) != pieces) {
+            return Err(damaged(id, "it has more or fewer pieces than it says"));
+        }
+        let stored = StoredEvent::decode(id, record)?;
+        if stored.event.id != id {
+            return Err(damaged(id, "it stands under the id of another"));
+        }
+        Ok(stored)
+    }
+
+    /// Reads a record, put together of its pieces.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn decode(id: EventId, record: &[u8]) -> Result<StoredEvent, StoreError> {
         let (version, content_key, event) = match record {
             [version @ (VERSION | PACKED), _, 0, event @ ..] => (*version, None, event),
             [version @ (VERSION | PACKED), _, 1, rest @ ..] => {
@@ -78,7 +99,8 @@ fn piece_key(id: EventId, number: u8) -> Vec<u8> {
     key
 }
 
-fn damaged(id: EventId, problem: &str) -> StoreError {
+/// That an event cannot be read.
+pub fn damaged(id: EventId, problem: &str) -> StoreError {
     StoreError::Damaged { tree: "events", key: id.to_string(), problem: problem.to_owned() }
 }
 
@@ -104,7 +126,8 @@ pub fn newest(events: &Tree) -> Result<Option<EventId>, StoreError> {
     Ok(events.last()?.and_then(|(key, _)| id_of(&key)))
 }
 
-fn id_of(key: &[u8]) -> Option<EventId> {
+/// The id in a key.
+pub fn id_of(key: &[u8]) -> Option<EventId> {
     key.first_chunk().map(|id| EventId(u128::from_be_bytes(*id)))
 }
 

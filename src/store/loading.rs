@@ -52,7 +52,11 @@ impl Load {
         value
     }
 
-    fn decode(key: &[u8], value: &[u8]) -> Result<(EventId, Load), StoreError> {
+    /// Reads an entry: the batch, and how far it has come.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn decode(key: &[u8], value: &[u8]) -> Result<(EventId, Load), StoreError> {
         let read = || {
             let [1, whole @ (0 | 1), rest @ ..] = value else { return None };
             let (entries, rest) = rest.split_first_chunk()?;
@@ -71,6 +75,18 @@ impl Load {
             key: key.iter().map(|octet| format!("{octet:02x}")).collect(),
             problem: "cut off, or of an unknown version".to_owned(),
         })
+    }
+
+    /// The value of an entry as far as events up to `last` go: a batch with pieces behind it is unfinished, one that
+    /// began behind it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn until(key: &[u8], value: &[u8], last: EventId) -> Result<Option<Vec<u8>>, StoreError> {
+        let (batch, load) = Load::decode(key, value)?;
+        let whole = load.last.is_none_or(|piece| piece <= last);
+        let known = if whole { value.to_vec() } else { Load::default().encode() };
+        Ok((batch <= last).then_some(known))
     }
 
     /// How far this batch has come; none where there is no such batch.

@@ -8,7 +8,9 @@
 //! In: events and sends, from `inbound`, `outbound` and `admin`. Out: contact records, which the caller
 //! folds; events; what the ledger knows. [`schema`] tells what lies on disk.
 
+pub mod archive;
 mod background;
+pub mod backup;
 mod batch;
 pub mod by_campaign;
 mod compact;
@@ -29,15 +31,18 @@ mod loading;
 mod on_record;
 mod packed;
 mod queue;
+pub mod restore;
 pub mod schema;
 pub mod screened;
 pub mod sent;
 mod shared;
+pub mod stats;
 pub mod tally;
 #[cfg(test)]
 mod tests;
 mod undone;
 mod upkeep;
+pub mod verify;
 mod writer;
 
 use crate::mail::{Address, ListId, MessageId};
@@ -89,13 +94,22 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// Its files are there, and sled cannot make a store of them.
+    #[error(
+        "{}: the store cannot be opened: {problem}; move the directory aside, and make it anew of a backup: backstopctl \
+         db restore FILE --store {}", path.display(), path.display()
+    )]
+    Unopenable {
+        /// The store's directory.
+        path: PathBuf,
+        /// What sled says.
+        problem: String,
+    },
     /// sled reports trouble.
     #[error("store: {0}")]
     Engine(String),
     /// A record cannot be read.
-    #[error(
-        "store: {tree} record {key} is damaged: {problem}; `backstopd --rebuild` restores contact records from events"
-    )]
+    #[error("store: {tree} record {key} is damaged: {problem}; `backstopctl db verify` says what helps")]
     Damaged {
         /// Which tree.
         tree: &'static str,

@@ -34,6 +34,7 @@ use sled::{Db, IVec, Transactional, Tree};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -426,13 +427,25 @@ pub fn open_db(path: &Path, cache_bytes: u64) -> Result<Db, StoreError> {
     loop {
         // flush_every_ms also drives sled's garbage collection, so it stays on.
         let config = sled::Config::new().path(path).cache_capacity(cache_bytes);
-        match config.flush_every_ms(Some(500)).open() {
+        let config = config.flush_every_ms(Some(500));
+        // sled panics over some of what it cannot read.
+        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
+        let Ok(opened) = opened else {
+            let problem = "sled gave up over what is in its files".to_owned();
+            return Err(StoreError::Unopenable { path: path.to_owned(), problem });
+        };
+        match opened {
             Ok(db) => return Ok(db),
             // We hold the lock, so this is our own last sled: its threads let go of the file a little later.
             Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") && since.elapsed() < LINGER => {
                 std::thread::sleep(Duration::from_millis(10));
             }
-            Err(error) => return Err(error.into()),
+            Err(sled::Error::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                return Err(sled::Error::Io(error).into());
+            }
+            Err(error) => {
+                return Err(StoreError::Unopenable { path: path.to_owned(), problem: error.to_string() });
+            }
         }
     }
 }

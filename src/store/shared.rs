@@ -1,7 +1,7 @@
 //! What the store's handles and the writer share: the trees, the queue, and what is kept in memory.
 
 use super::background::Background;
-use super::erased::ErasedSet;
+use super::erased::{ErasedSet, Erasures};
 use super::keyed::AddressKey;
 use super::ledger::{MessageKey, Recipient, SendRecord};
 use super::listed::Listed;
@@ -47,6 +47,8 @@ pub struct Shared {
     pub listed: Listed,
     /// Who was erased and stays blocked.
     pub erased: ErasedSet,
+    /// Erasures at work.
+    pub erasures: Erasures,
     /// Newest durable event.
     pub recorded: watch::Sender<EventId>,
     /// Events on record.
@@ -84,6 +86,7 @@ impl Shared {
             wake: Condvar::new(),
             listed: Listed::new(key.clone()),
             erased: ErasedSet::new(key.clone()),
+            erasures: Erasures::default(),
             on_record: OnRecord::new(key),
             undone: Undone::default(),
             policy: RwLock::default(),

@@ -52,7 +52,11 @@ impl Voiding {
         value
     }
 
-    fn decode(key: &[u8], value: &[u8]) -> Result<(EventId, Voiding), StoreError> {
+    /// Reads an entry: what was undone, and how.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn decode(key: &[u8], value: &[u8]) -> Result<(EventId, Voiding), StoreError> {
         let read = || {
             let [1, flags, id @ ..] = value else { return None };
             let by = EventId(u128::from_be_bytes(id.try_into().ok()?));

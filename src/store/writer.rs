@@ -442,6 +442,9 @@ pub fn again(error: &StoreError) -> StoreError {
             let source = std::io::Error::new(source.kind(), source.to_string());
             StoreError::Unwritable { path: path.clone(), source }
         }
+        StoreError::Unopenable { path, problem } => {
+            StoreError::Unopenable { path: path.clone(), problem: problem.clone() }
+        }
         StoreError::Engine(problem) => StoreError::Engine(problem.clone()),
         StoreError::Damaged { tree, key, problem } => {
             StoreError::Damaged { tree, key: key.clone(), problem: problem.clone() }
