@@ -9,6 +9,7 @@ mod access;
 mod activity;
 mod answer;
 mod attributes;
+mod backup;
 mod batches;
 mod campaign_count;
 #[cfg(test)]

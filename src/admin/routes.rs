@@ -28,6 +28,8 @@ pub(super) struct App {
     pub mails: Semaphore,
     /// One rebuild or compaction at a time.
     pub rebuild: Arc<Semaphore>,
+    /// One backup at a time.
+    pub backup: Arc<Semaphore>,
     /// One import, or taking back of one, at a time.
     pub import: Arc<Semaphore>,
     /// Long lists written at once: each has a thread that waits with its reader.
@@ -37,8 +39,9 @@ pub(super) struct App {
 impl App {
     pub fn new(service: Arc<Service>, daemon: Arc<dyn Daemon>, stopping: watch::Receiver<bool>) -> App {
         let (mails, lists) = (Semaphore::new(4), Arc::new(Semaphore::new(16)));
+        let backup = Arc::new(Semaphore::new(1));
         let (rebuild, import) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
-        App { service, daemon, started: Instant::now(), stopping, mails, rebuild, import, lists }
+        App { service, daemon, started: Instant::now(), stopping, mails, rebuild, backup, import, lists }
     }
 }
 

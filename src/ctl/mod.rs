@@ -2,11 +2,12 @@
 //!
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
 //! `show`, `explain`, `list`, `change`, `undo`, `confirm`, `entries`, `activity`, `bulk`, `ingest`, `events` and
-//! `policy` ask it; `offline` and `keys` need no daemon; `table` aligns columns and keeps
+//! `policy` ask it; `backup` takes a copy from it; `offline`, `keys` and most of `db` need no daemon; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
 
 mod activity;
 mod arguments;
+mod backup;
 mod bulk;
 mod campaigns;
 mod change;
@@ -14,6 +15,7 @@ mod chart;
 mod cleanse;
 mod client;
 mod confirm;
+mod db;
 mod entries;
 mod events;
 mod exit;
@@ -91,7 +93,13 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Batches(asked) => bulk::batches(&client()?, &asked, out),
         Command::Revert { batch, reason, dry_run } => bulk::revert(&client()?, &batch, &reason, dry_run, out),
         Command::Export(export) => bulk::export(&client()?, &export, out),
+        Command::Backup(asked) => backup::backup(&client()?, &asked, out),
         Command::Db { command: DbCommand::Compact } => bulk::compact(&client()?, out),
+        Command::Db { command: DbCommand::Restore { file, store } } => db::restore(&file, &store, out),
+        Command::Db { command: DbCommand::Verify { file: Some(file), .. } } => db::verify_backup(&file, out),
+        Command::Db { command: DbCommand::Verify { file: None, store } } => db::verify(store.as_deref(), out),
+        Command::Db { command: DbCommand::Stats { store: Some(store) } } => db::stats_of(&store, out),
+        Command::Db { command: DbCommand::Stats { store: None } } => db::stats(&client()?, out),
         Command::Classify { files, rules, dialects } => {
             offline::classify(&files, rules.as_deref(), dialects.as_deref(), out)
         }
