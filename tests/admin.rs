@@ -70,7 +70,7 @@ async fn a_contact_is_shown_with_its_suppression_and_its_evidence() {
 async fn a_bounce_that_a_sign_of_life_retracted_is_shown_as_retracted() {
     let backstop = start().await;
     backstop.bounce("joe@example.org").await;
-    let what = What::Activity { level: Level::PURCHASE, campaign: None };
+    let what = What::Activity { level: Level::PURCHASE, campaign: None, uid: None, reason: String::new() };
     backstop.record("joe@example.org", jiff::Timestamp::now(), what).await;
     let contact = backstop.get("/v1/contacts/joe@example.org").await.json();
     assert_eq!((&contact["state"], &contact["responses"][0]["retracted"]), (&json!("active"), &json!(true)));

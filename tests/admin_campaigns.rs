@@ -61,7 +61,7 @@ fn skip(reason: SkipReason, shadow: bool, forward_path: Option<&str>) -> What {
 }
 
 fn activity(level: Level) -> What {
-    What::Activity { level, campaign: None }
+    What::Activity { level, campaign: None, uid: None, reason: String::new() }
 }
 
 impl Running {

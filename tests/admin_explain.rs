@@ -71,7 +71,7 @@ async fn a_suppression_of_one_list_is_explained_for_that_list_or_its_campaign() 
 async fn a_bounce_that_a_sign_of_life_took_back_is_shown_as_retracted_and_as_not_counted() {
     let backstop = start().await;
     let bounce = backstop.bounce("joe@example.org").await;
-    let alive = What::Activity { level: Level::PURCHASE, campaign: None };
+    let alive = What::Activity { level: Level::PURCHASE, campaign: None, uid: None, reason: String::new() };
     let alive = backstop.record("joe@example.org", Timestamp::now(), alive).await;
     let contact = backstop.get("/v1/contacts/joe@example.org").await.json();
     assert_eq!((&contact["state"], &contact["responses"][0]["retracted"]), (&json!("active"), &json!(true)));

@@ -263,12 +263,12 @@ fn act(store: &Store, step: usize, (what, who): (u8, u8), done: &mut Vec<EventId
 }
 
 fn activity() -> What {
-    What::Activity { level: Level::CLICK, campaign: None }
+    What::Activity { level: Level::CLICK, campaign: None, uid: None, reason: String::new() }
 }
 
 fn limit(to: &str, who: u8, seconds: i64) -> NewEvent {
     let limit = Some(Limit { messages: u32::from(who) + 1, window_secs: 86_400 });
-    event(Some(to), seconds, What::Limit { limit, uid: 3 })
+    event(Some(to), seconds, What::Limit { limit, uid: 3, reason: String::new() })
 }
 
 #[test]

@@ -171,7 +171,9 @@ fn fill(store: &Store) {
         .unwrap();
     let attributes = [("locale", "de"), ("referred_by", JOE)];
     let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    store.record_blocking(vec![event(Some(ANN), What::Attributes { attributes, uid: 0 }, 0)]).unwrap();
+    store
+        .record_blocking(vec![event(Some(ANN), What::Attributes { attributes, uid: 0, reason: String::new() }, 0)])
+        .unwrap();
     store.remember_send(send("1@x", &[JOE, ANN])).unwrap();
     let crowd: Vec<String> = (0..600).map(|number| format!("c{number}@example.org")).collect();
     let crowd: Vec<&str> = crowd.iter().map(String::as_str).chain([JOE]).collect();

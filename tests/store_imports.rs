@@ -365,7 +365,7 @@ proptest! {
                 1 => bounce(&to, &number.to_string(), seconds, Authority::Unverified),
                 2 => suppress(&to, seconds),
                 3 => reactivate(&to, seconds),
-                4 => event(Some(&to), seconds, What::Activity { level: Level::CLICK, campaign: None }),
+                4 => event(Some(&to), seconds, What::Activity { level: Level::CLICK, campaign: None, uid: None, reason: String::new() }),
                 _ => event(Some(&to), seconds, What::Sent { campaign: None, list: None, message_id: None }),
             };
             let recorded = record(&with, event.clone());

@@ -2,6 +2,7 @@
 
 use super::access::Caller;
 use super::answer::{Parameters, Refusal, json, read_body};
+use super::given::read_why;
 use super::routes::{App, must_write};
 use super::wire::{ActivityAnswer, ActivityRequest};
 use crate::mail::Address;
@@ -30,14 +31,16 @@ pub(super) async fn post(
     caller: Extension<Caller>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    must_write(caller)?;
-    let dry_run = Parameters::read(&request, &["dry_run"])?.flag("dry_run")?;
+    let uid = must_write(caller)?.uid;
+    let query = Parameters::read(&request, &["dry_run", "reason"])?;
+    let (dry_run, reason) = (query.flag("dry_run")?, read_why(&query)?);
     let now = Timestamp::now();
     let told = read(&read_body(request, super::JSON_BYTES).await?)?;
     let mut events = Vec::new();
     let mut answer = ActivityAnswer { dry_run, ..ActivityAnswer::default() };
     for (place, told) in told.into_iter().enumerate() {
-        let event = event(told, now).map_err(|problem| Refusal::value(format!("[{place}]: {problem}")))?;
+        let event =
+            event(told, now, uid, &reason).map_err(|problem| Refusal::value(format!("[{place}]: {problem}")))?;
         match &event.address {
             Some(address) if app.service.store().may_be_suppressed(address) => events.push(event),
             Some(_) | None => answer.ignored += 1,
@@ -77,7 +80,7 @@ fn read(body: &[u8]) -> Result<Vec<ActivityRequest>, Refusal> {
     Ok(told)
 }
 
-fn event(told: ActivityRequest, now: Timestamp) -> Result<NewEvent, String> {
+fn event(told: ActivityRequest, now: Timestamp, uid: u32, reason: &str) -> Result<NewEvent, String> {
     let address = Address::parse(&told.address).map_err(|error| format!("`address`: {error}"))?;
     let level = told.level.0;
     if let Some(campaign) = &told.campaign
@@ -98,6 +101,6 @@ fn event(told: ActivityRequest, now: Timestamp) -> Result<NewEvent, String> {
         &at.as_nanosecond().to_le_bytes(),
     ];
     let content_key = Some(ContentKey::of(&pieces));
-    let what = What::Activity { level, campaign: told.campaign };
+    let what = What::Activity { level, campaign: told.campaign, uid: Some(uid), reason: reason.to_owned() };
     Ok(NewEvent { at, address: Some(address), queue_id: None, what, content_key })
 }

@@ -1,9 +1,10 @@
-//! What is known of a contact, and its own message limit (SPEC 7.3): set by the operator's programs.
+//! What is known of a contact, and its own message limit (SPEC 7.3): set by the operator's programs, mostly without
+//! a word why (`?reason=`).
 
 use super::access::Caller;
 use super::answer::{Parameters, Refusal, json, read_json};
 use super::contacts::record;
-use super::given::{Segment, erased, read_address};
+use super::given::{Segment, erased, read_address, read_why};
 use super::routes::{App, must_write};
 use super::wire::{AttributesAnswer, ContactLimit, LimitAnswer};
 use crate::mail::Address;
@@ -30,9 +31,10 @@ pub(super) async fn put(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (uid, address) = (must_write(caller)?.uid, read_address(address)?);
-    let dry_run = Parameters::read(&request, &["dry_run"])?.flag("dry_run")?;
+    let query = Parameters::read(&request, &["dry_run", "reason"])?;
+    let (dry_run, reason) = (query.flag("dry_run")?, read_why(&query)?);
     let attributes = read_attributes(read_json(request).await?)?;
-    let what = What::Attributes { attributes: attributes.clone(), uid };
+    let what = What::Attributes { attributes: attributes.clone(), uid, reason };
     let event = recorded(&app, &address, what, dry_run).await?;
     Ok(json(&AttributesAnswer { address, dry_run, event, attributes }))
 }
@@ -45,10 +47,11 @@ pub(super) async fn put_limit(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (uid, address) = (must_write(caller)?.uid, read_address(address)?);
-    let dry_run = Parameters::read(&request, &["dry_run"])?.flag("dry_run")?;
+    let query = Parameters::read(&request, &["dry_run", "reason"])?;
+    let (dry_run, reason) = (query.flag("dry_run")?, read_why(&query)?);
     let asked: Option<ContactLimit> = read_json(request).await?;
     let limit = asked.as_ref().map(Limit::try_from).transpose().map_err(Refusal::value)?;
-    let event = recorded(&app, &address, What::Limit { limit, uid }, dry_run).await?;
+    let event = recorded(&app, &address, What::Limit { limit, uid, reason }, dry_run).await?;
     if let (Some(limit), false) = (limit, dry_run) {
         app.service.cover(limit);
     }

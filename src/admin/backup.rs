@@ -2,7 +2,7 @@
 
 use super::access::Caller;
 use super::answer::{Parameters, Refusal};
-use super::given::read_reason;
+use super::given::read_why;
 use super::routes::{App, must_write, turn};
 use super::stream::{self, Broken};
 use crate::ops::event::{self, LogEvent, Touched};
@@ -21,8 +21,7 @@ pub(super) async fn backup(
     request: Request,
 ) -> Result<Response, Refusal> {
     let uid = must_write(caller)?.uid;
-    let query = Parameters::read(&request, &["reason"])?;
-    let reason = query.get("reason").map(read_reason).transpose()?.unwrap_or_else(|| "-".to_owned());
+    let reason = read_why(&Parameters::read(&request, &["reason"])?)?;
     let turn = turn(&app.backup, "a backup")?;
     let store = app.service.store().clone();
     Ok(stream::list("application/octet-stream", turn, move |pieces| {

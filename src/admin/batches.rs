@@ -125,15 +125,12 @@ pub(super) async fn void(
     let mut event = None;
     let mut without = contact.clone();
     if dry_run {
-        // What adds no fact decides nothing, and cannot be undone; the store says of each why.
-        if target.fact().is_none() {
-            let kind = target.what.name();
-            return Err(Refusal::value(format!("`id`: an event of kind {kind} is not undone by itself")));
-        }
         let store = app.service.store().clone();
-        if let Some(by) = blocking(move || store.undone_by(id)).await? {
-            return Err(UndoError::Already(by).into());
-        }
+        blocking(move || match store.may_void(id) {
+            Err(UndoError::Store(error)) => Err(error),
+            asked => Ok(asked),
+        })
+        .await??;
         without.facts.retain(|fact| fact.event != id);
     } else {
         let store = app.service.store().clone();

@@ -3,7 +3,7 @@
 use super::access::Caller;
 use super::answer::{Parameters, Refusal, blocking, json, read_json};
 use super::contacts::RESPONSES;
-use super::given::{Segment, read_address, read_reason};
+use super::given::{Segment, read_address, read_reason, read_why};
 use super::routes::{App, must_write, turn};
 use super::stream;
 use super::wire::{CompactLine, EraseAnswer, ReasonRequest};
@@ -53,10 +53,15 @@ pub(super) async fn compact(
     request: Request,
 ) -> Result<Response, Refusal> {
     let caller = must_write(caller)?;
-    Parameters::read(&request, &[])?;
+    let query = Parameters::read(&request, &["dry_run", "reason"])?;
+    let (dry_run, reason) = (query.flag("dry_run")?, read_why(&query)?);
     let turn = turn(&app.rebuild, "a rebuild or a compaction")?;
-    tracing::info!(uid = caller.uid, "the store is written anew");
     let store = app.service.store().clone();
+    if dry_run {
+        let bytes_before = store.figures().disk_bytes;
+        return Ok(stream::work(turn, move |_| Ok(vec![CompactLine::Nothing { bytes_before, dry_run }])));
+    }
+    event::say(&LogEvent::Operator { action: "compact", on: Touched::Nameless, uid: caller.uid, reason: &reason });
     Ok(stream::work(turn, move |progress| {
         let told = |written| CompactLine::Progress { written };
         let (bytes_before, bytes_after) =

@@ -3,12 +3,13 @@
 use super::access::Caller;
 use super::answer::Format::{self, NdJson};
 use super::answer::{Parameters, Refusal, Stream, blocking, csv_line};
-use super::given::{read_limit, read_time};
+use super::given::{read_limit, read_time, read_why};
 use super::listing::{self, Asked, Page, Row, written};
 use super::routes::{App, must_write};
 use super::server::stopped;
 use super::stream::{self, READER_TIME};
 use super::wire::{EventsAnswer, RebuildProgress};
+use crate::ops::event::{self, LogEvent, Touched};
 use crate::policy::{Event, EventId};
 use crate::store::{Store, StoreError};
 use axum::Extension;
@@ -152,12 +153,19 @@ pub(super) async fn rebuild(
     request: Request,
 ) -> Result<Response, Refusal> {
     let caller = must_write(caller)?;
-    Parameters::read(&request, &[])?;
+    let query = Parameters::read(&request, &["dry_run", "reason"])?;
+    let (dry_run, reason) = (query.flag("dry_run")?, read_why(&query)?);
     let Ok(turn) = app.rebuild.clone().try_acquire_owned() else {
         return Err(Refusal::new(StatusCode::CONFLICT, "busy", "a rebuild is under way already"));
     };
-    tracing::info!(uid = caller.uid, "contact records are made anew from the events");
     let store = app.service.store().clone();
+    if dry_run {
+        // As many as there are now: a rebuild changes none of them that is as its events say.
+        let contacts = Some(store.figures().contacts);
+        let nothing = RebuildProgress { contacts, dry_run, ..RebuildProgress::default() };
+        return Ok(stream::work(turn, move |_| Ok(vec![nothing])));
+    }
+    event::say(&LogEvent::Operator { action: "rebuild", on: Touched::Nameless, uid: caller.uid, reason: &reason });
     Ok(stream::work(turn, move |progress| {
         let told = |read| RebuildProgress { events_read: Some(read), ..RebuildProgress::default() };
         let contacts = store.rebuild(&mut |read| progress.tell(|| told(read))).map_err(stream::problem)?;

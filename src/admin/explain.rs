@@ -249,6 +249,15 @@ fn tell_more(ground: &mut Ground, event: &Event) {
         What::Suppress { uid, .. } | What::Reactivate { uid, .. } | What::Confirm { uid, .. } => {
             ground.uid = Some(*uid)
         }
+        What::Attributes { uid, reason, .. } | What::Limit { uid, reason, .. } => {
+            (ground.uid, ground.reason) = (Some(*uid), Some(reason.clone()).filter(|reason| !reason.is_empty()));
+        }
+        What::Activity { uid, reason, .. } => {
+            ground.uid = *uid;
+            if let (Some(said), false) = (&mut ground.reason, reason.is_empty()) {
+                *said = format!("{said}: {reason}");
+            }
+        }
         _ => {}
     }
 }

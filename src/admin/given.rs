@@ -45,6 +45,11 @@ pub(super) fn read_reason(text: &str) -> Result<String, Refusal> {
     Ok(text.to_owned())
 }
 
+/// `?reason=` of what programs do without a word; empty where nothing is said.
+pub(super) fn read_why(query: &Parameters) -> Result<String, Refusal> {
+    query.get("reason").map_or(Ok(String::new()), read_reason)
+}
+
 /// A time that has passed.
 pub(super) fn read_past(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     match text.parse::<Timestamp>() {

@@ -335,6 +335,9 @@ pub struct RebuildProgress {
     /// Done: contact records made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contacts: Option<u64>,
+    /// Nothing was changed; these are the records there are.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub dry_run: bool,
     /// Failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,

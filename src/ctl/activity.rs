@@ -1,7 +1,7 @@
 //! `activity`: signs of life, one on the command line or many from standard input.
 
 use super::arguments::ActivityArguments;
-use super::client::{Body, Client};
+use super::client::{Body, Client, encoded};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
 use super::when;
@@ -16,7 +16,8 @@ const TOLD_BYTES: usize = 512 << 10;
 
 /// `backstopctl activity ADDR`.
 pub fn activity(client: &Client, told: &ActivityArguments, out: &mut Output) -> Result<Exit, Failure> {
-    let mut lot = Lot { client, dry_run: told.dry_run, waiting: Vec::new(), bytes: 0, sum: ActivityAnswer::default() };
+    let (dry_run, reason, sum) = (told.dry_run, told.reason.as_deref(), ActivityAnswer::default());
+    let mut lot = Lot { client, dry_run, reason, waiting: Vec::new(), bytes: 0, sum };
     if told.address == "-" {
         if told.level.is_some() || told.campaign.is_some() || told.at.is_some() {
             let message = "with -, level, campaign and at stand in each line of standard input";
@@ -63,6 +64,7 @@ pub fn activity(client: &Client, told: &ActivityArguments, out: &mut Output) -> 
 struct Lot<'a> {
     client: &'a Client,
     dry_run: bool,
+    reason: Option<&'a str>,
     waiting: Vec<ActivityRequest>,
     bytes: usize,
     sum: ActivityAnswer,
@@ -81,7 +83,8 @@ impl Lot<'_> {
         }
         let body = serde_json::to_vec(&self.waiting).map_err(|error| Failure::new(Exit::Data, error.to_string()))?;
         (self.waiting, self.bytes) = (Vec::new(), 0);
-        let target = format!("/v1/activity?dry_run={}", self.dry_run);
+        let reason = self.reason.map(|reason| format!("&reason={}", encoded(reason))).unwrap_or_default();
+        let target = format!("/v1/activity?dry_run={}{reason}", self.dry_run);
         let answer: ActivityAnswer = read(&self.client.ask(&target, Body::Json(body))?)?;
         self.sum.recorded += answer.recorded;
         self.sum.known += answer.known;

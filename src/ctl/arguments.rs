@@ -147,7 +147,7 @@ pub enum Command {
     /// What happened, oldest first
     Events(EventsArguments),
     /// Make every contact record anew from the events
-    Rebuild,
+    Rebuild(UpkeepArguments),
     /// Copy the store while the daemon serves, to be restored with `db restore`
     Backup(BackupArguments),
     /// The store itself
@@ -282,7 +282,7 @@ pub enum EntriesCommand {
 #[derive(Debug, Subcommand)]
 pub enum DbCommand {
     /// Write it anew, without what was erased or removed
-    Compact,
+    Compact(UpkeepArguments),
     /// Make a store of a backup; without the daemon
     Restore {
         /// The backup; `-` is standard input
@@ -311,6 +311,17 @@ pub enum DbCommand {
 
 /// Where the store is if nothing else is said.
 pub const STORE: &str = "/var/lib/backstop/store";
+
+/// How to make something anew.
+#[derive(Debug, Args)]
+pub struct UpkeepArguments {
+    /// Why; written to the log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Say how much there is, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
 
 /// Where to copy the store to.
 #[derive(Debug, Args)]
@@ -382,6 +393,9 @@ pub struct ActivityArguments {
     /// When it was, if not now
     #[arg(long, value_name = "WHEN")]
     pub at: Option<String>,
+    /// Why it is told by hand; kept with it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// Say what would be recorded, and record nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -591,6 +605,14 @@ pub struct ChangeArguments {
     /// Say what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+impl UpkeepArguments {
+    /// The request, with what was said.
+    pub fn target(&self, path: &str) -> String {
+        let reason = self.reason.as_deref().map(|reason| format!("&reason={}", super::client::encoded(reason)));
+        format!("{path}?dry_run={}{}", self.dry_run, reason.unwrap_or_default())
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `import`, `batches`, `revert`, `export` and `db compact`: what takes long tells how far it is.
 
-use super::arguments::{BatchesArguments, ExportArguments, ImportArguments};
+use super::arguments::{BatchesArguments, ExportArguments, ImportArguments, UpkeepArguments};
 use super::client::{Body, Client, encoded, pages};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
@@ -178,13 +178,14 @@ pub fn export(client: &Client, asked: &ExportArguments, out: &mut Output) -> Res
 }
 
 /// `backstopctl db compact`.
-pub fn compact(client: &Client, out: &mut Output) -> Result<Exit, Failure> {
+pub fn compact(client: &Client, asked: &UpkeepArguments, out: &mut Output) -> Result<Exit, Failure> {
     let mut progress = Progress::new(0, 0);
     let mut done = None;
-    let ended = client.follow("/v1/compact", Body::Json(Vec::new()), |line| {
+    let ended = client.follow(&asked.target("/v1/compact"), Body::Json(Vec::new()), |line| {
         match read::<CompactLine>(line)? {
             CompactLine::Progress { written } => progress.count(&format!("{written} records written")),
-            CompactLine::Done { bytes_before, bytes_after } => done = Some(Ok((bytes_before, bytes_after))),
+            CompactLine::Done { bytes_before, bytes_after } => done = Some(Ok((bytes_before, Some(bytes_after)))),
+            CompactLine::Nothing { bytes_before, .. } => done = Some(Ok((bytes_before, None))),
             CompactLine::Failed { error } => done = Some(Err(error)),
         }
         if out.json() { out.raw(line) } else { Ok(()) }
@@ -194,7 +195,10 @@ pub fn compact(client: &Client, out: &mut Output) -> Result<Exit, Failure> {
     let (before, after) = finished(done, "the compaction")?;
     if !out.json() {
         let mebibytes = |octets: u64| octets.div_ceil(1 << 20);
-        out.line(&format!("{} MiB on disk, {} MiB before", mebibytes(after), mebibytes(before)))?;
+        out.line(&match after {
+            Some(after) => format!("{} MiB on disk, {} MiB before", mebibytes(after), mebibytes(before)),
+            None => format!("{} MiB on disk; nothing was changed", mebibytes(before)),
+        })?;
     }
     Ok(Exit::Yes)
 }

@@ -1,6 +1,6 @@
 //! `events` and `rebuild`: answers that come line by line.
 
-use super::arguments::EventsArguments;
+use super::arguments::{EventsArguments, UpkeepArguments};
 use super::client::{Body, Client, encoded};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
@@ -182,18 +182,22 @@ fn details(what: &What) -> Vec<(&'static str, String)> {
             add("uid", Some(uid.to_string()));
             add("reason", Some(reason.clone()));
         }
-        What::Activity { level, campaign } => {
+        What::Activity { level, campaign, uid, reason } => {
             add("level", Some(u8::from(*level).to_string()));
             add("campaign", campaign.as_ref().map(|campaign| campaign.0.clone()));
+            add("uid", uid.map(|uid| uid.to_string()));
+            add("reason", Some(reason.clone()).filter(|reason| !reason.is_empty()));
         }
-        What::Attributes { attributes, uid } => {
+        What::Attributes { attributes, uid, reason } => {
             add("names", Some(attributes.keys().cloned().collect::<Vec<_>>().join(",")));
             add("uid", Some(uid.to_string()));
+            add("reason", Some(reason.clone()).filter(|reason| !reason.is_empty()));
         }
-        What::Limit { limit, uid } => {
+        What::Limit { limit, uid, reason } => {
             let limit = limit.map(|limit| format!("{} per {} s", limit.messages, limit.window_secs));
             add("limit", Some(limit.unwrap_or_else(|| "none".to_owned())));
             add("uid", Some(uid.to_string()));
+            add("reason", Some(reason.clone()).filter(|reason| !reason.is_empty()));
         }
         What::Erase { kept, reason, uid } => {
             add("hash_kept", Some(kept.to_string()));
@@ -206,10 +210,10 @@ fn details(what: &What) -> Vec<(&'static str, String)> {
 }
 
 /// `backstopctl rebuild`: tells how far it is where a person watches.
-pub fn rebuild(client: &Client, out: &mut Output) -> Result<Exit, Failure> {
+pub fn rebuild(client: &Client, asked: &UpkeepArguments, out: &mut Output) -> Result<Exit, Failure> {
     let watched = std::io::stderr().is_terminal();
     let mut done = None;
-    client.follow("/v1/rebuild", Body::Json(Vec::new()), |line| {
+    client.follow(&asked.target("/v1/rebuild"), Body::Json(Vec::new()), |line| {
         let progress: RebuildProgress = read(line)?;
         if out.json() {
             out.raw(line)?;
@@ -229,9 +233,12 @@ pub fn rebuild(client: &Client, out: &mut Output) -> Result<Exit, Failure> {
     }
     match done {
         Some(RebuildProgress { error: Some(problem), .. }) => Err(Failure::new(Exit::Unavailable, problem.message)),
-        Some(RebuildProgress { contacts: Some(contacts), .. }) => {
+        Some(RebuildProgress { contacts: Some(contacts), dry_run, .. }) => {
             if !out.json() {
-                out.line(&format!("{contacts} contact records made anew"))?;
+                out.line(&match dry_run {
+                    true => format!("{contacts} contact records would be made anew; nothing was changed"),
+                    false => format!("{contacts} contact records made anew"),
+                })?;
             }
             Ok(Exit::Yes)
         }

@@ -94,7 +94,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Revert { batch, reason, dry_run } => bulk::revert(&client()?, &batch, &reason, dry_run, out),
         Command::Export(export) => bulk::export(&client()?, &export, out),
         Command::Backup(asked) => backup::backup(&client()?, &asked, out),
-        Command::Db { command: DbCommand::Compact } => bulk::compact(&client()?, out),
+        Command::Db { command: DbCommand::Compact(asked) } => bulk::compact(&client()?, &asked, out),
         Command::Db { command: DbCommand::Restore { file, store } } => db::restore(&file, &store, out),
         Command::Db { command: DbCommand::Verify { file: Some(file), .. } } => db::verify_backup(&file, out),
         Command::Db { command: DbCommand::Verify { file: None, store } } => db::verify(store.as_deref(), out),
@@ -105,7 +105,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         }
         Command::Ingest { paths, again } => ingest::ingest(&client()?, &paths, again, out),
         Command::Events(asked) => events::events(&client()?, &asked, out),
-        Command::Rebuild => events::rebuild(&client()?, out),
+        Command::Rebuild(asked) => events::rebuild(&client()?, &asked, out),
         Command::Policy { command: PolicyCommand::Show } => policy::show(&client()?, out),
         Command::Campaigns(asked) => campaigns::campaigns(&client()?, &asked, out),
         Command::Report(asked) => report::report(&client()?, &asked, out),

@@ -239,6 +239,12 @@ pub enum What {
         /// The campaign it answers.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         campaign: Option<Campaign>,
+        /// The user id that told it; not of events before it was kept.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        uid: Option<u32>,
+        /// Why it was told by hand; mostly empty.
+        #[serde(skip_serializing_if = "String::is_empty", default)]
+        reason: String,
     },
     /// What is known of the contact was set, whole.
     Attributes {
@@ -246,6 +252,9 @@ pub enum What {
         attributes: BTreeMap<String, String>,
         /// The user id that asked.
         uid: u32,
+        /// Why; empty where nothing was said, and before it was asked for.
+        #[serde(skip_serializing_if = "String::is_empty", default)]
+        reason: String,
     },
     /// The contact's own message limit was set; none takes it away.
     Limit {
@@ -253,6 +262,9 @@ pub enum What {
         limit: Option<Limit>,
         /// The user id that asked.
         uid: u32,
+        /// Why; empty where nothing was said, and before it was asked for.
+        #[serde(skip_serializing_if = "String::is_empty", default)]
+        reason: String,
     },
     /// A contact was erased. It says not whose it was.
     Erase {
@@ -427,7 +439,7 @@ impl Event {
             What::Reactivate { scope, reason, by_timer, .. } => {
                 FactKind::Reactivate { scope: scope.clone(), reason: reason.clone(), by_timer: *by_timer }
             }
-            What::Activity { level, campaign } => FactKind::Activity { level: *level, campaign: campaign.clone() },
+            What::Activity { level, campaign, .. } => FactKind::Activity { level: *level, campaign: campaign.clone() },
             What::Attributes { attributes, .. } => FactKind::Attributes(attributes.clone()),
             What::Limit { limit, .. } => FactKind::Limit(*limit),
             What::Confirm { target, .. } => FactKind::Confirm { target: *target },

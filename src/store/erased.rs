@@ -163,17 +163,15 @@ pub fn strip(event: &mut NewEvent, erased: &dyn Fn(&Address) -> bool) {
             entry.clear();
             reason.clear();
         }
-        What::Attributes { attributes, .. } => attributes.clear(),
+        What::Attributes { attributes, reason, .. } => {
+            attributes.clear();
+            reason.clear();
+        }
+        What::Activity { reason, .. } | What::Limit { reason, .. } => reason.clear(),
         What::Unreadable { problem, excerpt } => {
             problem.clear();
             excerpt.clear();
         }
-        What::Import { .. }
-        | What::Imported { .. }
-        | What::Revert { .. }
-        | What::Void { .. }
-        | What::Activity { .. }
-        | What::Limit { .. }
-        | What::Erase { .. } => {}
+        What::Import { .. } | What::Imported { .. } | What::Revert { .. } | What::Void { .. } | What::Erase { .. } => {}
     }
 }

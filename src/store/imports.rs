@@ -123,6 +123,14 @@ impl Store {
         })?
     }
 
+    /// Whether [`Store::void`] would undo this event.
+    ///
+    /// # Errors
+    /// [`UndoError`] with why not.
+    pub fn may_void(&self, target: EventId) -> Result<(), UndoError> {
+        check_void(&self.inner.shared, target).map(drop)
+    }
+
     /// Every batch, oldest first; those under way are not among them.
     ///
     /// # Errors

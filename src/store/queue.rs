@@ -281,7 +281,9 @@ fn weight(event: &NewEvent) -> usize {
         What::Skip { forward_path, .. } => forward_path.as_ref().map_or(0, String::len),
         What::Suppress { reason, .. } | What::Reactivate { reason, .. } | What::Confirm { reason, .. } => reason.len(),
         What::Imported { entries, .. } => entries.len() * 200,
-        What::Attributes { attributes, .. } => attributes.iter().map(|(name, value)| name.len() + value.len()).sum(),
+        What::Attributes { attributes, reason, .. } => {
+            reason.len() + attributes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        }
         What::Sent { .. }
         | What::Import { .. }
         | What::Revert { .. }

@@ -240,6 +240,13 @@ pub enum CompactLine {
         /// and after.
         bytes_after: u64,
     },
+    /// The end of a dry run.
+    Nothing {
+        /// Octets on disk.
+        bytes_before: u64,
+        /// Nothing was changed.
+        dry_run: bool,
+    },
     /// Records written so far.
     Progress {
         /// How many.

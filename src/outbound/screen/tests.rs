@@ -69,7 +69,7 @@ impl Ground {
     fn attributes(&self, to: &str, known: &[(&str, &str)]) {
         let attributes: BTreeMap<_, _> =
             known.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.record(Some(to), What::Attributes { attributes, uid: 0 });
+        self.record(Some(to), What::Attributes { attributes, uid: 0, reason: String::new() });
     }
 
     fn bounce(&self, to: &str, bounce_type: BounceType) {
@@ -279,7 +279,7 @@ fn a_contact_that_had_its_messages_is_skipped_and_the_strictest_limit_wins() {
 fn a_contacts_own_limit_is_one_more() {
     let ground = ground();
     let own = limit(1, DAY);
-    ground.record(Some("ann@out.test"), What::Limit { limit: Some(own), uid: 0 });
+    ground.record(Some("ann@out.test"), What::Limit { limit: Some(own), uid: 0, reason: String::new() });
     let rules = [limit(2, DAY)];
     let sends = Sends::new(&rules);
     let transaction = campaign(&["<ann@out.test>", "<bob@out.test>"]);
