@@ -190,6 +190,36 @@ async fn every_change_is_an_event_with_who_made_it_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_explanation_names_who_kept_mail_from_a_contact_and_why() {
+    let running = start().await;
+    let uid = nix::unistd::geteuid().as_raw();
+    let to = "/v1/contacts/ann@example.org/suppress";
+    running.post(to, br#"{"reason": "asked by phone"}"#).await;
+    let entries = br#"{"reason": "a trap", "entries": ["example.org"]}"#;
+    running.send("PUT", "/v1/blocklist", &[], entries).await;
+    running.post("/v1/import?list=robinson&source=national&reason=by%20law", b"ann@example.org\n").await;
+    running.post("/v1/import?source=old&reason=moved", b"bob@example.net\n").await;
+    for (address, kind, reason, source) in [
+        ("ann@example.org", "suppress", "asked by phone", Value::Null),
+        ("ann@example.org", "list-add", "a trap", Value::Null),
+        ("ann@example.org", "imported", "by law", json!("national")),
+        ("bob@example.net", "imported", "imported", json!("old")),
+    ] {
+        let explained = running.get(&format!("/v1/contacts/{address}/explain")).await.json();
+        let obstacles = explained["obstacles"].as_array().expect("a list");
+        let mut grounds = obstacles.iter().filter_map(|obstacle| obstacle["rests_on"].as_array()).flatten();
+        let ground = grounds.find(|ground| ground["kind"] == kind && ground["reason"] == reason);
+        let ground = ground.unwrap_or_else(|| panic!("{kind} {reason}: {explained:#}"));
+        assert_eq!((&ground["uid"], ground.get("source").unwrap_or(&Value::Null)), (&json!(uid), &source), "{kind}");
+        let told = running.run(&["explain", address]).await;
+        let told = support_admin::stdout(&told);
+        assert!(told.contains(&format!("user id {uid}")) && told.contains(reason), "{told}");
+    }
+    let batches = running.get("/v1/batches").await.json();
+    assert!(batches["batches"].as_array().is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["uid"] == uid)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_can_be_undone_or_it_is_said_why_not() {
     let running = start().await;
     prepared(&running).await;

@@ -131,7 +131,10 @@ fn erase(seconds: i64) -> NewEvent {
 
 fn backup(store: &Store) -> (Vec<u8>, Summary) {
     let mut octets = Vec::new();
-    let summary = store.backup(&mut |some| -> Result<(), ()> { Ok(octets.extend_from_slice(some)) });
+    let summary = store.backup(&mut |some| -> Result<(), ()> {
+        octets.extend_from_slice(some);
+        Ok(())
+    });
     (octets, summary.expect("a backup"))
 }
 
@@ -392,7 +395,8 @@ fn nobody_who_is_erased_while_a_backup_runs_is_in_one_that_came_to_its_end() {
             // Joe's first bounce is written already.
             store.erase(&address(JOE), erase(1)).unwrap();
         }
-        Ok(taken.push(octets.to_vec()))
+        taken.push(octets.to_vec());
+        Ok(())
     });
     assert!(matches!(broken, Err(BackupError::Erasure)), "{broken:?}");
     let octets = taken.into_inner().unwrap().concat();

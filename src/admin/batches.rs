@@ -70,8 +70,8 @@ impl Row for BatchAnswer {
 
 impl From<Batch> for BatchAnswer {
     fn from(batch: Batch) -> BatchAnswer {
-        let Batch { id, at, list, source, reason, entries, known, reverted } = batch;
-        BatchAnswer { batch: id, at, list, source, reason, entries, known, reverted }
+        let Batch { id, at, list, source, reason, uid, entries, known, reverted } = batch;
+        BatchAnswer { batch: id, at, list, source, reason, uid, entries, known, reverted }
     }
 }
 

@@ -6,7 +6,7 @@ use super::contacts::RESPONSES;
 use super::given::{Segment, never_heard_of, read_address};
 use super::lists::listings;
 use super::routes::App;
-use super::wire::{ExplainAnswer, Ground, NotCountedAnswer, Obstacle, read_scope};
+use super::wire::{ExplainAnswer, Ground, Listing, NotCountedAnswer, Obstacle, read_scope};
 use crate::mail::{Address, ListId};
 use crate::policy::contact::FactKind;
 use crate::policy::explain::explain;
@@ -69,7 +69,10 @@ fn answer(
     if erased {
         obstacles.push(Obstacle::erased());
     }
-    obstacles.extend(listings.into_iter().map(Obstacle::listed));
+    for listing in listings {
+        let ground = put_there(store, &listing)?;
+        obstacles.push(Obstacle { rests_on: ground.into_iter().collect(), ..Obstacle::listed(listing) });
+    }
     // A message limit that is reached keeps mail away, too, if nothing else does.
     if obstacles.is_empty() {
         let limits: Vec<Limit> = in_force.limits.iter().copied().chain(contact.limit(now)).collect();
@@ -99,7 +102,9 @@ fn answer(
 /// What only the batch tells: where an import came from, and the words that stood there of this contact.
 fn with_batch(store: &Store, address: &Address, mut ground: Ground) -> Result<Ground, StoreError> {
     let Some(batch) = ground.batch else { return Ok(ground) };
-    ground.source = store.batch(batch)?.map(|batch| batch.source);
+    if let Some(batch) = store.batch(batch)? {
+        (ground.source, ground.uid) = (Some(batch.source), Some(batch.uid));
+    }
     let before = EventId(ground.event.0.saturating_sub(1));
     for event in store.events_after(Some(before), 1)? {
         if let What::Imported { entries, .. } = event.what
@@ -110,6 +115,26 @@ fn with_batch(store: &Store, address: &Address, mut ground: Ground) -> Result<Gr
         }
     }
     Ok(ground)
+}
+
+/// Who put an entry on a list, and why.
+fn put_there(store: &Store, listing: &Listing) -> Result<Option<Ground>, StoreError> {
+    let entry = &listing.entry;
+    let before = EventId(entry.event.0.saturating_sub(1));
+    let event = store.events_after(Some(before), 1)?.into_iter().find(|event| event.id == entry.event);
+    let mut ground = Ground { batch: entry.batch, ..nothing_yet(entry.event, entry.since) };
+    let batch = entry.batch.map(|batch| store.batch(batch)).transpose()?.flatten();
+    match (event.map(|event| event.what), batch) {
+        (Some(What::ListAdd { reason, uid, .. }), _) => {
+            (ground.kind, ground.reason, ground.uid) = ("list-add".to_owned(), Some(reason), Some(uid));
+        }
+        (_, Some(batch)) => {
+            (ground.kind, ground.reason, ground.uid) = ("imported".to_owned(), Some(batch.reason), Some(batch.uid));
+            ground.source = Some(batch.source);
+        }
+        (_, None) => return Ok(None),
+    }
+    Ok(Some(ground))
 }
 
 /// The list of a campaign, as far as the contact's own record tells.
@@ -174,11 +199,11 @@ fn confirmation(event: &Event) -> Option<String> {
     }
 }
 
-/// What a fact tells: of a batch there is nothing else.
-fn of_fact(fact: &Fact) -> Ground {
-    let mut ground = Ground {
-        event: fact.event,
-        at: fact.at,
+/// A ground of which only this is known.
+fn nothing_yet(event: EventId, at: Timestamp) -> Ground {
+    Ground {
+        event,
+        at,
         kind: String::new(),
         scope: None,
         category: None,
@@ -197,7 +222,12 @@ fn of_fact(fact: &Fact) -> Ground {
         uid: None,
         batch: None,
         source: None,
-    };
+    }
+}
+
+/// What a fact tells: of a batch there is nothing else.
+fn of_fact(fact: &Fact) -> Ground {
+    let mut ground = nothing_yet(fact.event, fact.at);
     let (kind, reason) = match &fact.what {
         FactKind::Response(response) => {
             (ground.category, ground.bounce_type, ground.code) =

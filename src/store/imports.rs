@@ -28,6 +28,8 @@ pub struct Batch {
     pub source: String,
     /// Why.
     pub reason: String,
+    /// The user id that asked.
+    pub uid: u32,
     /// How many entries it brought.
     pub entries: u64,
     /// How many of them were about contacts on record before.
@@ -155,11 +157,11 @@ impl Store {
         let Some(begin) = events::get(&engine.events, id)?.filter(|_| load.whole || voiding.is_some()) else {
             return Ok(None);
         };
-        let What::Import { list, source, reason, .. } = begin.event.what else { return Ok(None) };
+        let What::Import { list, source, reason, uid, .. } = begin.event.what else { return Ok(None) };
         let by = voiding.map(|voiding| events::get(&engine.events, voiding.by)).transpose()?.flatten();
         let (entries, known) = (load.entries, load.known);
         let reverted = by.map(|by| by.event.at);
-        Ok(Some(Batch { id, at: begin.event.at, list, source, reason, entries, known, reverted }))
+        Ok(Some(Batch { id, at: begin.event.at, list, source, reason, uid, entries, known, reverted }))
     }
 
     /// The event by which an event, or the batch it came with, was undone.

@@ -169,11 +169,14 @@ fn fill(
     Ok((header, summary))
 }
 
+/// Who is given the entries: tree, key, value.
+type Take<'a> = &'a mut dyn FnMut(Part, &[u8], &[u8]) -> Result<(), RestoreError>;
+
 /// Reads a backup to its end and hands on its entries.
 fn unpack(
     backup: &mut dyn Read,
     progress: &mut dyn FnMut(u64),
-    take: &mut dyn FnMut(Part, &[u8], &[u8]) -> Result<(), RestoreError>,
+    take: Take<'_>,
 ) -> Result<(Header, Summary), RestoreError> {
     let mut unpacker = Unpacker::default();
     let mut header = None;

@@ -80,6 +80,8 @@ pub struct BatchAnswer {
     pub source: String,
     /// Why.
     pub reason: String,
+    /// The user id that asked.
+    pub uid: u32,
     /// Entries it brought.
     pub entries: u64,
     /// Of these, entries about somebody who was on record, or on the list, before.
