@@ -10,7 +10,7 @@ use crate::inbound::{self, Arrival, Ground, Ingested, Recognised, Watch};
 use crate::mail::{Address, ReversePath};
 use crate::milter::server::Judge;
 use crate::milter::{Choose, Conclusion, Edit, ForwardPath, Interest, SmtpReply, Transaction, Verdict, Wanted};
-use crate::ops::event::{LogEvent, say};
+use crate::ops::event::{LogEvent, measure, say};
 use crate::outbound::asking::Asking;
 use crate::outbound::sign::Signed;
 use crate::outbound::{
@@ -186,6 +186,16 @@ impl InForce {
     }
 }
 
+/// Counts who was judged, and whose mail goes out; those that come again are counted again.
+fn measure_recipients(screening: &Screening, shadow: bool, verdict: &Verdict) {
+    measure::screened((screening.skips.len() + screening.stays.len()) as u64);
+    if *verdict != Verdict::Tempfail {
+        let skipped = screening.skips.iter().filter(|_| shadow).filter_map(|skip| skip.address.as_ref());
+        let stay = screening.stays.iter().map(|stays| &stays.address);
+        stay.chain(skipped).for_each(|address| measure::sent(address.domain()));
+    }
+}
+
 /// Whether this is how bounce(8) hands in a notification: not by SMTP, null reverse path.
 fn is_own_notification(transaction: &Transaction) -> bool {
     transaction.is_non_smtp() && is_null(&transaction.reverse_path)
@@ -232,6 +242,7 @@ impl Choose for Begun {
         let skip = screen::system_wide(recipient, settings, &self.store, now).ok()??;
         let queue_id = transaction.queue_id();
         let text = self.refusal(&skip, now);
+        measure::screened(1);
         self.say_skip(&skip, transaction, &recipient.argument, None, false);
         let (address, what) = skip.event(recipient, None, None, false);
         let event = NewEvent { at: now, address, queue_id: Some(queue_id.to_owned()), what, content_key: None };
@@ -333,6 +344,7 @@ impl Begun {
             let argument = &transaction.recipients[skip.recipient].argument;
             self.say_skip(skip, transaction, argument, screening.campaign.as_ref(), shadow);
         }
+        measure_recipients(&screening, shadow, &conclusion.verdict);
         self.write_soon(queue_id, screening.events(transaction, shadow, now));
         if settings.ledger {
             screening.message_id.get_or_insert_with(|| queue_name(queue_id));

@@ -32,8 +32,16 @@ async fn complaints_that_match_nobody_and_the_authority_of_all_are_told() {
     assert_eq!(alerts(&status), ["complaints-unmatched"]);
     let metrics = backstop.get("/metrics").await;
     let has = |line: &str| metrics.text().lines().any(|told| told == line);
-    assert!(has(&format!("backstop_responses_total{{authority=\"unverified\"}} {UNMATCHED}")), "{}", metrics.text());
-    assert!(has("backstop_responses_total{authority=\"signed\"} 0"));
+    let by_authority = |word: &str, kind: &str, count: u64| {
+        has(&format!("backstop_responses_by_authority_total{{authority=\"{word}\",kind=\"{kind}\"}} {count}"))
+    };
+    assert!(by_authority("unverified", "complaint", UNMATCHED), "{}", metrics.text());
+    assert!(by_authority("signed", "complaint", 0) && by_authority("unverified", "bounce", 0));
+    let labels = "{class=\"feedback\",kind=\"complaint\",category=\"complaint\"}";
+    assert!(has(&format!("backstop_responses_total{labels} {UNMATCHED}")));
+    let provider = "{provider=\"other\",kind=\"complaint\"}";
+    assert!(has(&format!("backstop_responses_by_provider_total{provider} {UNMATCHED}")));
+    assert!(has("backstop_alert{name=\"complaints-unmatched\"} 1") && has("backstop_alert{name=\"replay\"} 0"));
     assert!(has(&format!("backstop_unmatched_complaints_day {UNMATCHED}")));
     assert!(has("backstop_return_path_silent 0"));
 }

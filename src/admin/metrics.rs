@@ -1,73 +1,197 @@
-//! `GET /metrics`: the counters as Prometheus reads them (text format 0.0.4).
+//! `GET /metrics`: what Prometheus asks for. backstop-metrics(7) describes every name; a test compares the two.
+//!
+//! The text is written by `text`, which is shorter than the code that would register our atomics with a client
+//! library, and the measurements themselves are plain atomics in fixed places ([`measure`]).
 
+mod process;
+mod text;
+
+use super::answer::{Refusal, blocking};
 use super::routes::App;
-use crate::ops::event;
+use super::status::{ALERTS, alerts};
+use crate::classify::{Category, Class};
+use crate::inbound::watch;
+use crate::ops::event::provider::{OTHER, PROVIDERS};
+use crate::ops::event::{self, measure};
+use crate::outbound::Mode;
+use crate::policy::Authority;
+use crate::report::Kind;
+use crate::store;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
+use text::{Text, Type};
 
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let figures = app.service.store().figures();
-    let watched = app.service.watch().figures(Timestamp::now());
+const NANOSECONDS: f64 = 1e9;
+
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
+    let text = blocking(move || Ok(written(&app))).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+fn written(app: &App) -> String {
+    let mut text = Text::default();
+    the_daemon(&mut text, app);
+    milter(&mut text, app.daemon.milter_connections());
+    recipients(&mut text);
+    responses(&mut text);
+    watched(&mut text, app.service.watch().figures(Timestamp::now()));
+    store(&mut text, &app.service.store().figures());
+    process::tell(&mut text);
+    text.into_string()
+}
+
+fn the_daemon(text: &mut Text, app: &App) {
+    let mut family = text.family("backstop_build_info", Type::Gauge, "Always 1; the version is a label.");
+    family.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let shadow = app.service.in_force().mode == Mode::Shadow;
+    let help = "1 while mode is shadow: recipients are judged, and no mail is changed.";
+    text.one("backstop_shadow_mode", Type::Gauge, help, u8::from(shadow));
+    let (config, counters) = (app.daemon.config_state(), event::counters());
+    let open = alerts(&config, &counters, app.service.watch());
+    let mut family = text.family("backstop_alert", Type::Gauge, "1 while status tells this alert.");
+    for name in ALERTS {
+        family.sample(&[("name", name)], u8::from(open.iter().any(|alert| alert.code == name)));
+    }
+    let reloaded = u8::from(config.reload_error.is_none());
+    let help = "0 while an older configuration serves, because the file cannot be used.";
+    text.one("backstop_config_last_reload_successful", Type::Gauge, help, reloaded);
+    let (name, help) =
+        ("backstop_config_last_reload_success_timestamp_seconds", "When the configuration in force was read.");
+    text.one(name, Type::Gauge, help, config.loaded_at.as_second());
+    let mut family = text.family("backstop_events_total", Type::Counter, "Events logged, by name.");
+    for (name, count) in &counters {
+        family.sample(&[("event", name)], count);
+    }
+}
+
+fn milter(text: &mut Text, connections: usize) {
+    text.one("backstop_milter_connections", Type::Gauge, "Milter connections open.", connections);
+    let (name, help) = ("backstop_milter_connections_accepted_total", "Milter connections accepted.");
+    text.one(name, Type::Counter, help, measure::MILTER_CONNECTIONS.get());
+    let help = "Time that Postfix waited for a stage of the milter.";
+    let mut family = text.family("backstop_milter_stage_seconds", Type::Histogram, help);
+    for (stage, told) in measure::stages() {
+        family.distribution(&[("stage", stage)], &told, NANOSECONDS);
+    }
+    let help = "Time from MAIL to the answer at the end of a message, most of it spent by the client.";
+    let mut family = text.family("backstop_milter_message_seconds", Type::Histogram, help);
+    family.distribution(&[], &measure::whole_messages(), NANOSECONDS);
+    let help = "Messages decided on, by what they were to us and how they ended.";
+    let mut family = text.family("backstop_messages_total", Type::Counter, help);
+    for (handling, verdict, count) in measure::messages() {
+        family.sample(&[("handling", handling), ("verdict", verdict)], count);
+    }
+}
+
+fn recipients(text: &mut Text) {
+    let (name, help) = ("backstop_recipients_screened_total", "Recipients of outgoing mail that were judged.");
+    text.one(name, Type::Counter, help, measure::recipients_screened());
+    let help = "Recipients taken off outgoing mail; in shadow mode, that would have been.";
+    let mut family = text.family("backstop_recipients_skipped_total", Type::Counter, help);
+    for (reason, shadow, count) in measure::recipients_skipped() {
+        family.sample(&[("reason", reason), ("mode", if shadow { "shadow" } else { "enforce" })], count);
+    }
+    let help = "Recipients let out on screened mail, by the mailbox provider of their domain.";
+    let mut family = text.family("backstop_recipients_sent_total", Type::Counter, help);
+    for (provider, count) in in_use(measure::recipients_sent()) {
+        family.sample(&[("provider", provider)], count);
+    }
+}
+
+/// Providers that anything went to, and the rest: most hosts never meet most of them.
+fn in_use(counts: [u64; PROVIDERS.len()]) -> impl Iterator<Item = (&'static str, u64)> {
+    let told = PROVIDERS.into_iter().zip(counts).enumerate();
+    told.filter(|(place, (_, count))| *count > 0 || *place == OTHER).map(|(_, told)| told)
+}
+
+fn responses(text: &mut Text) {
+    let help = "Responses recorded, by what they say.";
+    let mut family = text.family("backstop_responses_total", Type::Counter, help);
+    for (kind, category, count) in measure::responses() {
+        if count > 0 || is_usual(kind, category) {
+            let class = category.map_or(Class::Feedback, Category::class);
+            let category = category.map_or("none", Category::as_str);
+            let labels = [("class", class_word(class)), ("kind", kind.as_str()), ("category", category)];
+            family.sample(&labels, count);
+        }
+    }
+    let (hard, soft) = measure::bounces();
+    let mut family = text.family("backstop_bounces_total", Type::Counter, "Bounces recorded, by their type.");
+    family.sample(&[("type", "hard")], hard);
+    family.sample(&[("type", "soft")], soft);
+    let help = "Responses recorded, by how far they are believed.";
+    let mut family = text.family("backstop_responses_by_authority_total", Type::Counter, help);
+    for (kind, authority, count) in measure::responses_by_authority() {
+        if count > 0 || matches!(kind, Kind::Bounce | Kind::Complaint) && authority != Authority::Operator {
+            family.sample(&[("authority", authority.as_str()), ("kind", kind.as_str())], count);
+        }
+    }
+    let help = "Responses recorded, by the mailbox provider of the contact's domain.";
+    let mut family = text.family("backstop_responses_by_provider_total", Type::Counter, help);
+    let sent = measure::recipients_sent();
+    for (place, counts) in measure::responses_by_provider().enumerate() {
+        // With bounces and complaints told as 0 from the first message on, the first of them is an increase.
+        let met = place == OTHER || sent[place] > 0 || counts.iter().any(|count| *count > 0);
+        for (kind, count) in measure::KINDS.iter().zip(counts).filter(|_| met) {
+            if count > 0 || matches!(kind, Kind::Bounce | Kind::Complaint) {
+                family.sample(&[("provider", PROVIDERS[place]), ("kind", kind.as_str())], count);
+            }
+        }
+    }
+}
+
+/// What is told from the start, as 0: else the first of it would be no increase.
+fn is_usual(kind: Kind, category: Option<Category>) -> bool {
+    match (kind, category) {
+        (Kind::Bounce, Some(category)) => category != Category::Complaint,
+        (Kind::Complaint | Kind::OptOut, category) => category == Some(Category::Complaint),
+        (Kind::Delivered | Kind::Autoreply | Kind::NotSpam, category) => category.is_none(),
+        (Kind::Bounce, None) | (Kind::Delayed | Kind::Other, _) => false,
+    }
+}
+
+fn class_word(class: Class) -> &'static str {
+    match class {
+        Class::Skip => "skip",
+        Class::Bounce => "bounce",
+        Class::Feedback => "feedback",
+    }
+}
+
+fn watched(text: &mut Text, told: watch::Figures) {
+    let figures = [
+        ("backstop_sent_recipients_week", "Recipients of screened mail within seven days.", told.sent),
+        ("backstop_return_path_silent", "1 while mail goes out and nothing comes back.", u64::from(told.silent)),
+        ("backstop_unmatched_complaints_day", "Complaints within a day that match no send of ours.", told.unmatched),
+        ("backstop_complaints_waiting", "Complaints whose signature could not be checked lately.", told.waiting),
+    ];
+    for (name, help, value) in figures {
+        text.one(name, Type::Gauge, help, value);
+    }
+}
+
+fn store(text: &mut Text, figures: &store::Figures) {
     let gauges = [
-        ("backstop_uptime_seconds", "Seconds since the daemon started.", app.started.elapsed().as_secs()),
-        ("backstop_milter_connections", "Milter connections open.", app.daemon.milter_connections() as u64),
         ("backstop_store_events", "Events on record.", figures.events),
         ("backstop_store_contacts", "Contacts with a record.", figures.contacts),
-        ("backstop_store_waiting", "Writes waiting.", figures.waiting),
-        ("backstop_store_disk_bytes", "Octets on disk.", figures.disk_bytes),
-        ("backstop_sent_recipients_week", "Recipients of campaign mail within seven days.", watched.sent),
-        ("backstop_return_path_silent", "1 while mail goes out and nothing comes back.", u64::from(watched.silent)),
-        ("backstop_unmatched_complaints_day", "Complaints within a day that match no send of ours.", watched.unmatched),
-        ("backstop_complaints_waiting", "Complaints whose signature could not be checked lately.", watched.waiting),
+        ("backstop_store_waiting_writes", "Writes waiting.", figures.waiting),
+        ("backstop_store_disk_bytes", "Size of the store on disk.", figures.disk_bytes),
+        ("backstop_store_writable", "0 after a write that failed, until one succeeds.", measure::is_writable().into()),
     ];
-    let text = written(&event::counters(), &event::responses_by_authority(), &gauges);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-}
-
-fn written(counters: &BTreeMap<String, u64>, authorities: &[(&str, u64)], gauges: &[(&str, &str, u64)]) -> String {
-    let mut text = String::new();
-    let mut line = |arguments: std::fmt::Arguments<'_>| {
-        writeln!(text, "{arguments}").expect("writing to a string does not fail");
-    };
-    line(format_args!("# HELP backstop_events_total Events logged, by kind."));
-    line(format_args!("# TYPE backstop_events_total counter"));
-    for (name, count) in counters {
-        line(format_args!("backstop_events_total{{event=\"{name}\"}} {count}"));
-    }
-    line(format_args!("# HELP backstop_responses_total Responses recorded, by how far they are believed."));
-    line(format_args!("# TYPE backstop_responses_total counter"));
-    for (authority, count) in authorities {
-        line(format_args!("backstop_responses_total{{authority=\"{authority}\"}} {count}"));
-    }
     for (name, help, value) in gauges {
-        line(format_args!("# HELP {name} {help}"));
-        line(format_args!("# TYPE {name} gauge"));
-        line(format_args!("{name} {value}"));
+        text.one(name, Type::Gauge, help, value);
     }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_sample_follows_its_type() {
-        let counters = BTreeMap::from([("skip".to_owned(), 3)]);
-        assert_eq!(
-            written(&counters, &[("local", 2)], &[("backstop_x", "X.", 7)]),
-            "# HELP backstop_events_total Events logged, by kind.\n\
-             # TYPE backstop_events_total counter\n\
-             backstop_events_total{event=\"skip\"} 3\n\
-             # HELP backstop_responses_total Responses recorded, by how far they are believed.\n\
-             # TYPE backstop_responses_total counter\n\
-             backstop_responses_total{authority=\"local\"} 2\n\
-             # HELP backstop_x X.\n# TYPE backstop_x gauge\nbackstop_x 7\n"
-        );
-    }
+    let help = "Time in which a batch of events became durable.";
+    let mut family = text.family("backstop_store_commit_seconds", Type::Histogram, help);
+    family.distribution(&[], &measure::commits(), NANOSECONDS);
+    let help = "Operations that shared one flush.";
+    let mut family = text.family("backstop_store_commit_operations", Type::Histogram, help);
+    family.distribution(&[], &measure::commit_operations(), 1.0);
+    let (name, help) = ("backstop_store_commit_failures_total", "Writes that failed.");
+    text.one(name, Type::Counter, help, measure::commit_failures());
+    let (name, help) = ("backstop_ledger_messages_total", "Outgoing messages that the send ledger was told of.");
+    text.one(name, Type::Counter, help, measure::LEDGER_MESSAGES.get());
 }

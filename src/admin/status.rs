@@ -75,7 +75,19 @@ fn last_events(store: &Store, now: Timestamp) -> Result<BTreeMap<String, LastEve
     Ok(last)
 }
 
-fn alerts(config: &ConfigState, counters: &BTreeMap<String, u64>, watch: &Watch) -> Vec<Alert> {
+/// The code of every alert, whether it is open or not.
+pub(super) const ALERTS: [&str; 7] = [
+    "config-not-reloaded",
+    "undecided",
+    "tempfail",
+    "unrecorded",
+    "replay",
+    "complaints-unmatched",
+    "return-path-silent",
+];
+
+/// What somebody should look at.
+pub(super) fn alerts(config: &ConfigState, counters: &BTreeMap<String, u64>, watch: &Watch) -> Vec<Alert> {
     let mut alerts = Vec::new();
     let mut alert = |code: &str, message: String| alerts.push(Alert { code: code.to_owned(), message });
     if let Some(error) = &config.reload_error {

@@ -8,7 +8,7 @@ mod listener;
 
 use super::session::{Conclusion, Interest, Transaction};
 use super::{Choose, ListenAddress, Wanted};
-use crate::ops::event::{LogEvent, say};
+use crate::ops::event::{LogEvent, measure, say};
 use connection::Connection;
 use listener::Listener;
 use std::io;
@@ -168,6 +168,7 @@ impl<J: Judge> Acceptor<J> {
     }
 
     fn serve(&self, stream: listener::Stream, connections: &mut JoinSet<()>) {
+        measure::MILTER_CONNECTIONS.add(1);
         let counted = Counted::new(self.open.clone());
         if counted.0.load(Ordering::Relaxed) > self.settings.connections {
             say(&LogEvent::OverLimit { queue_id: "-", limit: "connections" });

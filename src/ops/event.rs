@@ -5,12 +5,15 @@
 
 use super::line::Line;
 use crate::mail::Address;
-use crate::policy::{Authority, EventId, Limit, Response, SkipReason};
+use crate::policy::{EventId, Limit, Response, SkipReason};
 use crate::report::{Campaign, Kind};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use tracing::Level;
+
+pub mod measure;
+pub mod provider;
 
 pub use super::line::{AddressKey, set_addresses};
 
@@ -249,25 +252,14 @@ static COUNTS: [AtomicU64; EVENTS.len()] = [const { AtomicU64::new(0) }; EVENTS.
 /// Milliseconds since 1970; 0 for never.
 static LAST: [AtomicI64; EVENTS.len()] = [const { AtomicI64::new(0) }; EVENTS.len()];
 
-/// Responses recorded, in the order of [`AUTHORITIES`].
-static BY_AUTHORITY: [AtomicU64; AUTHORITIES.len()] = [const { AtomicU64::new(0) }; AUTHORITIES.len()];
-const AUTHORITIES: [Authority; 6] = [
-    Authority::Unverified,
-    Authority::Authenticated,
-    Authority::Matched,
-    Authority::Local,
-    Authority::Signed,
-    Authority::Operator,
-];
-
 /// Writes the line and counts. Costs next to nothing more than the count where the level is not asked for.
 pub fn say(event: &LogEvent<'_>) {
     let place = event.place();
     COUNTS[place].fetch_add(1, Relaxed);
-    if let LogEvent::Response { response, .. } = event
-        && let Some(of) = AUTHORITIES.iter().position(|authority| *authority == response.authority)
-    {
-        BY_AUTHORITY[of].fetch_add(1, Relaxed);
+    match event {
+        LogEvent::Response { response, address, .. } => measure::responded(response, address.domain()),
+        LogEvent::Skip { reason, shadow, .. } => measure::skipped(*reason, *shadow),
+        _ => {}
     }
     LAST[place].store(Timestamp::now().as_millisecond(), Relaxed);
     match EVENTS[place].1 {
@@ -282,12 +274,6 @@ pub fn say(event: &LogEvent<'_>) {
 pub fn counters() -> BTreeMap<String, u64> {
     let counts = COUNTS.iter().map(|count| count.load(Relaxed));
     EVENTS.iter().map(|(name, _)| (*name).to_owned()).zip(counts).collect()
-}
-
-/// How many responses were recorded since the start, by the authority they had.
-pub fn responses_by_authority() -> Vec<(&'static str, u64)> {
-    let counts = BY_AUTHORITY.iter().map(|count| count.load(Relaxed));
-    AUTHORITIES.iter().map(|authority| authority.as_str()).zip(counts).collect()
 }
 
 /// When each event was said last, for those that were.

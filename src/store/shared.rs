@@ -11,6 +11,7 @@ use super::schema::Engine;
 use super::undone::Undone;
 use super::writer::Writer;
 use super::{NewEvent, SendMatch, Settings, StoreError};
+use crate::ops::event::measure;
 use crate::policy::{EventId, Policy};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -202,6 +203,7 @@ impl Shared {
         if self.queue().remember(message, record)? {
             self.wake.notify_one();
         }
+        measure::LEDGER_MESSAGES.add(1);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use super::sent::Tally;
 use super::shared::{Shared, State};
 use super::upkeep::Rebuild;
 use super::{NewEvent, Recorded, Settings, StoreError, erased, events, listed};
-use crate::ops::event::{LogEvent, say};
+use crate::ops::event::{LogEvent, measure, say};
 use crate::policy::EventId;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -149,6 +149,7 @@ impl Writer {
                 }
                 Work::Sends => {
                     let written = self.write_sends();
+                    measure::written(written.is_ok());
                     if written.is_err() {
                         self.shared.queue().failed(std::iter::empty());
                     }
@@ -185,7 +186,10 @@ impl Writer {
                 }
             }
         }
-        match self.write(&operations, true) {
+        let since = Instant::now();
+        let written = self.write(&operations, true);
+        measure::committed(operations.len(), since.elapsed(), written.is_ok());
+        match written {
             Ok(answers) => {
                 self.shared.queue().written(nobody_waits);
                 for (reply, answer) in replies.into_iter().zip(answers) {

@@ -198,7 +198,7 @@ impl Daemon {
         self.dir.join("backstop.toml")
     }
 
-    fn admin_socket(&self) -> PathBuf {
+    pub fn admin_socket(&self) -> PathBuf {
         self.dir.join("admin.sock")
     }
 }

@@ -7,7 +7,8 @@ use super::{Judge, Settings};
 use crate::milter::command::{Command, CommandError};
 use crate::milter::packet::{Cutter, PacketError};
 use crate::milter::session::SessionError;
-use crate::milter::{Choose, Conclusion, ForwardPath, Interest, Reply, Session, SmtpReply, Step, Transaction};
+use crate::milter::{Choose, Conclusion, ForwardPath, Interest, Reply, Session, SmtpReply, Step, Transaction, Verdict};
+use crate::ops::event::measure::{self, Ending, Stage};
 use crate::ops::event::{LogEvent, say};
 use std::future::poll_fn;
 use std::io;
@@ -67,6 +68,8 @@ struct Conversation<'a, J: Judge, S> {
     settings: &'a Settings,
     session: Session,
     chooser: Option<J::Chooser>,
+    /// When the message in hand began.
+    begun: Option<Instant>,
     out: Vec<u8>,
     heard: Instant,
     /// One timer for the whole connection: it is looked at when it fires, not set anew for every read.
@@ -90,6 +93,7 @@ impl<J: Judge> Connection<J> {
             settings: &self.settings,
             session: Session::new(self.judge.wanted(), self.settings.limits.clone()),
             chooser: None,
+            begun: None,
             out: Vec::with_capacity(1024),
             heard,
             silence: Box::pin(sleep_until(heard + self.settings.idle_timeout)),
@@ -174,15 +178,29 @@ impl<J: Judge, S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, J, S> {
     }
 
     fn step(&mut self, command: Command<'_>) -> Result<Step, SessionError> {
-        if matches!(command, Command::Mail(..)) {
+        let stage = match command {
+            Command::Mail(..) => Some(Stage::Mail),
+            Command::Rcpt(..) => Some(Stage::Rcpt),
+            _ => None,
+        };
+        let since = stage.map(|_| Instant::now());
+        if stage == Some(Stage::Mail) {
+            self.begun = since;
             self.chooser = Some(self.judge.begin());
         }
         let chooser: &dyn Choose = self.chooser.as_ref().map_or(&Nobody, |chooser| chooser);
-        self.session.step(command, chooser, &mut self.out)
+        let step = self.session.step(command, chooser, &mut self.out);
+        if let (Some(stage), Some(since)) = (stage, since) {
+            measure::stage(stage, since.elapsed());
+        }
+        step
     }
 
     async fn conclude(&mut self, interest: Interest) -> Result<(), Broken> {
+        let since = Instant::now();
         let conclusion = self.decide(interest).await?;
+        let whole = self.begun.take().map(|begun| begun.elapsed());
+        measure::message(stage_of(interest), ending_of(&conclusion), since.elapsed(), whole);
         let is_changed = !conclusion.edits.is_empty();
         let queue_id = is_changed.then(|| self.session.transaction().queue_id().to_owned());
         let left_out = self.session.conclude(&conclusion, &mut self.out);
@@ -227,6 +245,24 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, out: &mut Vec<u8>, patience
     out.clear();
     out.shrink_to(KEPT_OUT);
     Ok(())
+}
+
+fn stage_of(interest: Interest) -> Stage {
+    match interest {
+        Interest::Idle => Stage::EomPass,
+        Interest::Screening => Stage::EomScreen,
+        Interest::Inspecting => Stage::EomInspect,
+    }
+}
+
+fn ending_of(conclusion: &Conclusion) -> Ending {
+    match conclusion.verdict {
+        Verdict::Continue if conclusion.edits.is_empty() => Ending::Untouched,
+        Verdict::Continue => Ending::Changed,
+        Verdict::Discard => Ending::Discard,
+        Verdict::Tempfail => Ending::Tempfail,
+        Verdict::Refuse(_) => Ending::Refuse,
+    }
 }
 
 /// The output of a future; `None` if it panics. The panic hook has told of it by then.
