@@ -106,13 +106,13 @@ fn check_expression(expression: &str, families: &Families) -> BTreeSet<String> {
 #[test]
 fn every_metric_is_in_the_manual_with_its_labels_and_the_manual_knows_no_other() {
     let manual = include_str!("../man/backstop-metrics.7").replace("\\-", "-");
+    let italic = Regex::new(r"\\fI(\w+)\\fR").expect("a literal");
     let mut described: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for entry in manual.split("\n.TP\n").skip(1) {
         let entry = entry.split("\n.SH ").next().expect("a first piece").split("\n.PP").next().expect("a first piece");
         let (head, text) = entry.split_once('\n').expect("a name and a text");
         let first = text.lines().next().unwrap_or_default();
-        let labels = Regex::new(r"\\fI(\w+)\\fR").expect("a literal");
-        let labels = labels.captures_iter(first).map(|found| found[1].to_owned());
+        let labels = italic.captures_iter(first).map(|found| found[1].to_owned());
         described.insert(head.strip_prefix(".B ").expect("a name in bold"), labels.collect());
     }
     for (name, (_, labels)) in &families() {

@@ -170,6 +170,8 @@ pub enum Command {
     Campaigns(CampaignsArguments),
     /// What a campaign did, or all of them by provider or day: bounces, complaints, skips
     Report(ReportArguments),
+    /// How it goes, now: rates out and in, skips, alerts, last events
+    Top(TopArguments),
     /// The keys that sign return paths; without the daemon
     Keys {
         /// What to do with them.
@@ -533,6 +535,17 @@ pub struct ReportArguments {
     /// Print CSV
     #[arg(long)]
     pub csv: bool,
+}
+
+/// How to watch.
+#[derive(Debug, Args)]
+pub struct TopArguments {
+    /// Print one frame and end
+    #[arg(long)]
+    pub once: bool,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECS", default_value = "1", value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub interval: u64,
 }
 
 /// A person's word on a contact.

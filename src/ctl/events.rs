@@ -124,14 +124,16 @@ fn told(event: &Event) -> String {
     line
 }
 
-fn kind(what: &What) -> &'static str {
+/// The name of an event, as it is told.
+pub(super) fn kind(what: &What) -> &'static str {
     match what {
         What::Skip { shadow: true, .. } => "would-skip",
         what => what.name(),
     }
 }
 
-fn details(what: &What) -> Vec<(&'static str, String)> {
+/// What an event says besides, by name.
+pub(super) fn details(what: &What) -> Vec<(&'static str, String)> {
     let mut details = Vec::new();
     let mut add = |name, value: Option<String>| details.extend(value.map(|value| (name, value)));
     let list = |scope: &Scope| match scope {

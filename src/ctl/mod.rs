@@ -1,8 +1,9 @@
 //! `backstopctl`: what an operator types, and what is printed for it.
 //!
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
-//! `show`, `explain`, `list`, `change`, `undo`, `confirm`, `entries`, `activity`, `bulk`, `ingest`, `events` and
-//! `policy` ask it; `backup` takes a copy from it; `offline`, `keys` and most of `db` need no daemon; `table` aligns columns and keeps
+//! `show`, `explain`, `list`, `change`, `undo`, `confirm`, `entries`, `activity`, `bulk`, `ingest`, `events`, `policy`,
+//! `campaigns`, `report` and `top` ask it; `backup` takes a copy from it; `offline`, `keys` and most of `db` need no
+//! daemon; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
 
 mod activity;
@@ -32,6 +33,7 @@ mod report;
 mod rows;
 mod show;
 mod table;
+mod top;
 mod undo;
 mod when;
 
@@ -69,7 +71,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
     let socket = arguments.socket();
-    let client = || Client::new(socket);
+    let client = || Client::new(socket.clone());
     match arguments.command {
         Command::Status => show::status(&client()?, out),
         Command::Show { address } => show::contact(&client()?, &address, out),
@@ -108,6 +110,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Rebuild(asked) => events::rebuild(&client()?, &asked, out),
         Command::Policy { command: PolicyCommand::Show } => policy::show(&client()?, out),
         Command::Campaigns(asked) => campaigns::campaigns(&client()?, &asked, out),
+        Command::Top(asked) => top::top(socket, &asked, out),
         Command::Report(asked) => report::report(&client()?, &asked, out),
         Command::Keys { command } => keys::keys(&command, out),
         Command::Token { command } => keys::token(&command, out),

@@ -16,7 +16,9 @@ use std::time::Duration;
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    const ZERO: Counter = Counter(AtomicU64::new(0));
+    const fn new() -> Counter {
+        Counter(AtomicU64::new(0))
+    }
 
     /// Adds.
     pub fn add(&self, count: u64) {
@@ -27,6 +29,10 @@ impl Counter {
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
+}
+
+const fn zeros<const N: usize>() -> [Counter; N] {
+    [const { Counter::new() }; N]
 }
 
 /// How many measurements fell below each bound, and their sum.
@@ -51,7 +57,7 @@ pub struct Distribution {
 
 impl<const N: usize> Histogram<N> {
     const fn new(bounds: &'static [u64; N]) -> Histogram<N> {
-        Histogram { bounds, below: [Counter::ZERO; N], beyond: Counter::ZERO, sum: Counter::ZERO }
+        Histogram { bounds, below: [const { Counter::new() }; N], beyond: Counter::new(), sum: Counter::new() }
     }
 
     fn observe(&self, value: u64) {
@@ -149,10 +155,9 @@ pub const ENDINGS: [&str; 5] = ["untouched", "changed", "discard", "tempfail", "
 
 static STAGE: [Times; STAGES.len()] = [const { Histogram::new(&TIMES) }; STAGES.len()];
 static MESSAGE: Times = Histogram::new(&TIMES);
-static MESSAGES: [[Counter; ENDINGS.len()]; HANDLINGS.len()] =
-    [const { [Counter::ZERO; ENDINGS.len()] }; HANDLINGS.len()];
+static MESSAGES: [[Counter; ENDINGS.len()]; HANDLINGS.len()] = [const { zeros() }; HANDLINGS.len()];
 /// Milter connections accepted since the start.
-pub static MILTER_CONNECTIONS: Counter = Counter::ZERO;
+pub static MILTER_CONNECTIONS: Counter = Counter::new();
 
 /// A stage of the milter took so long.
 pub fn stage(stage: Stage, took: Duration) {
@@ -197,9 +202,9 @@ pub const SKIP_REASONS: [SkipReason; 7] = [
     SkipReason::InvalidDomain,
 ];
 
-static SCREENED: Counter = Counter::ZERO;
-static SKIPPED: [[Counter; 2]; SKIP_REASONS.len()] = [const { [Counter::ZERO; 2] }; SKIP_REASONS.len()];
-static SENT: [Counter; PROVIDERS.len()] = [const { Counter::ZERO }; PROVIDERS.len()];
+static SCREENED: Counter = Counter::new();
+static SKIPPED: [[Counter; 2]; SKIP_REASONS.len()] = [const { zeros() }; SKIP_REASONS.len()];
+static SENT: [Counter; PROVIDERS.len()] = zeros();
 
 /// So many recipients of a message were judged.
 pub fn screened(recipients: u64) {
@@ -267,14 +272,11 @@ pub const AUTHORITIES: [Authority; 6] = [
     Authority::Operator,
 ];
 
-static BY_CATEGORY: [[Counter; CATEGORIES.len()]; KINDS.len()] =
-    [const { [Counter::ZERO; CATEGORIES.len()] }; KINDS.len()];
-static BY_AUTHORITY: [[Counter; AUTHORITIES.len()]; KINDS.len()] =
-    [const { [Counter::ZERO; AUTHORITIES.len()] }; KINDS.len()];
-static BY_PROVIDER: [[Counter; KINDS.len()]; PROVIDERS.len()] =
-    [const { [Counter::ZERO; KINDS.len()] }; PROVIDERS.len()];
-static HARD: Counter = Counter::ZERO;
-static SOFT: Counter = Counter::ZERO;
+static BY_CATEGORY: [[Counter; CATEGORIES.len()]; KINDS.len()] = [const { zeros() }; KINDS.len()];
+static BY_AUTHORITY: [[Counter; AUTHORITIES.len()]; KINDS.len()] = [const { zeros() }; KINDS.len()];
+static BY_PROVIDER: [[Counter; KINDS.len()]; PROVIDERS.len()] = [const { zeros() }; PROVIDERS.len()];
+static HARD: Counter = Counter::new();
+static SOFT: Counter = Counter::new();
 
 /// A response of a contact in this domain was recorded.
 pub(super) fn responded(response: &Response, domain: &str) {
@@ -319,10 +321,10 @@ pub fn bounces() -> (u64, u64) {
 
 static COMMIT: Times = Histogram::new(&TIMES);
 static COMMIT_OPERATIONS: Sizes = Histogram::new(&SIZES);
-static COMMIT_FAILURES: Counter = Counter::ZERO;
+static COMMIT_FAILURES: Counter = Counter::new();
 static NOT_WRITABLE: AtomicBool = AtomicBool::new(false);
 /// Messages given to the send ledger since the start.
-pub static LEDGER_MESSAGES: Counter = Counter::ZERO;
+pub static LEDGER_MESSAGES: Counter = Counter::new();
 
 /// The store's writer made so many operations durable in one go, and took so long; or it could not.
 pub fn committed(operations: usize, took: Duration, succeeded: bool) {
