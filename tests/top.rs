@@ -43,13 +43,13 @@ impl Place {
     /// Sends one campaign message to these recipients through the milter.
     fn send(&self, number: usize, recipients: &[&str]) {
         let stream = UnixStream::connect(&self.milter).expect("the milter serves");
-        let mut mta = Mta::new(stream, Origin::Cleanup);
+        let mut mta = Mta::new(stream, Origin::Smtp);
         mta.negotiate(POSTFIX).expect("version 6");
-        mta.event(b'C', b"localhost\0L/dev/null\0").expect("taken");
-        mta.event(b'H', b"localhost\0").expect("taken");
-        mta.mail("news@example.com", &[]).expect("taken");
+        mta.event(b'C', b"client.test\x004\x9c\xb0127.0.0.1\0").expect("taken");
+        mta.event(b'H', b"client.test\0").expect("taken");
+        mta.mail("<news@example.com>", &[]).expect("taken");
         for recipient in recipients {
-            mta.rcpt(recipient, &[]).expect("taken");
+            mta.rcpt(&format!("<{recipient}>"), &[]).expect("taken");
         }
         for (name, value) in [("X-Campaign-ID", "spring"), ("Message-ID", &format!("<{number}@example.com>"))] {
             mta.header(name.as_bytes(), value.as_bytes()).expect("taken");
@@ -184,6 +184,7 @@ fn numbers_move_while_mail_goes_and_the_terminal_comes_back() {
     for number in 0..20 {
         place.send(number, &["joe@gmail.com", "never@example.net", "ann@example.net"]);
     }
+    tmux.wait_until("the skips", |screen| screen.contains("20 times"));
     (0..3).for_each(|number| place.bounce(&format!("gone{number}@example.net")));
     let shown = |screen: &str| {
         let told = ["sent", "skipped", "came back", "bounced", "complained"].map(|row| since_start(screen, row));
@@ -192,7 +193,12 @@ fn numbers_move_while_mail_goes_and_the_terminal_comes_back() {
     let screen = tmux.wait_until("all that happened", shown);
     show("80x24", &screen);
     let screen = tmux.wait_for("gone2@example.net");
-    assert!(screen.contains("suppressed 20") && screen.contains("rejected 3") && screen.contains("unverified 3"));
+    assert!(
+        screen.contains("20 times")
+            && screen.contains("suppressed 20")
+            && screen.contains("rejected 3")
+            && screen.contains("unverified 3")
+    );
     assert!(screen.contains(['▁', '█']), "{screen}");
     assert_eq!(screen.lines().count(), 24);
 
@@ -213,6 +219,7 @@ fn numbers_move_while_mail_goes_and_the_terminal_comes_back() {
         let fits = |screen: &str| {
             let small = screen.contains("top needs");
             small == (columns == "40")
+                && (small || screen.contains("since start"))
                 && (small || screen.lines().next_back().is_some_and(|line| line.contains("quit")))
                 && screen.lines().count() == rows.parse::<usize>().expect("a literal")
         };

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Smallest window that shows anything of use.
 const LEAST: (usize, usize) = (50, 14);
+/// From so many rows on, everything has its place.
+const ROOMY: usize = 22;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// One event, in words.
@@ -55,16 +57,23 @@ pub fn frame(view: &View, now: Timestamp, (width, height): (usize, usize)) -> Ve
         let waiting = Line::of(Style::Dim, " asking backstopd ...");
         lines.extend(view.trouble.as_ref().map_or(vec![waiting], |trouble| told_trouble(trouble, width)));
     } else {
-        lines.extend(view.trouble.iter().flat_map(|trouble| told_trouble(trouble, width)));
-        lines.push(Line::default());
+        let trouble = view.trouble.as_ref().map(|trouble| format!(" no answer, trying again: {}", clean(trouble)));
+        lines.push(Line::of(Style::Red, trouble.unwrap_or_default()));
         lines.extend(courses(&view.figures, width));
-        lines.push(Line::default());
-        lines.extend(figures(&view.figures));
+        if height < ROOMY {
+            // Whatever else there is, the last events are worth more.
+            lines.retain(|line| *line != Line::default() && *line != Line::of(Style::Red, ""));
+            lines.extend(figures(&view.figures).into_iter().take(2));
+        } else {
+            lines.push(Line::default());
+            lines.extend(figures(&view.figures));
+        }
         lines.extend(alerts(view, width, height));
         lines.push(rule("last events", width));
         let room = height.saturating_sub(lines.len() + 1);
-        let first = view.events.len().saturating_sub(room);
-        lines.extend(view.events.iter().skip(first).map(event));
+        let events = events(view);
+        let first = events.len().saturating_sub(room);
+        lines.extend(events.into_iter().skip(first));
         if view.events.is_empty() {
             lines.push(Line::of(Style::Dim, "   nothing yet"));
         }
@@ -187,12 +196,12 @@ fn figures(figures: &Figures) -> Vec<Line> {
     let (connections, messages) = (status.milter.connections, grouped(figures.messages));
     let (memory, files) = (size(figures.memory_bytes), figures.open_files);
     vec![
+        on_record,
         row("skipped for", list(&figures.skips)),
         row("bounced as", list(&figures.bounces)),
         row("believed", list(&figures.authorities)),
         row("milter", format!("{connections} connections   {messages} messages   {memory} memory   {files} files")),
         row("99 of 100", waits.join("   ")),
-        on_record,
     ]
 }
 
@@ -221,7 +230,23 @@ fn rule(name: &str, width: usize) -> Line {
     Line::of(Style::Dim, format!("── {name} {}", "─".repeat(rest)))
 }
 
-fn event(told: &Told) -> Line {
+/// A line for each event; the same that happens again and again takes one, with its last time.
+fn events(view: &View) -> Vec<Line> {
+    let mut runs: Vec<(&Told, usize)> = Vec::new();
+    for told in &view.events {
+        match runs.last_mut() {
+            Some((last, times)) if is_same(last, told) => (*last, *times) = (told, *times + 1),
+            _ => runs.push((told, 1)),
+        }
+    }
+    runs.into_iter().map(|(told, times)| event(told, times)).collect()
+}
+
+fn is_same(one: &Told, other: &Told) -> bool {
+    (&one.kind, &one.address, &one.details) == (&other.kind, &other.address, &other.details)
+}
+
+fn event(told: &Told, times: usize) -> Line {
     let style = match told.kind.as_str() {
         "bounce" => Style::Magenta,
         "complaint" | "opt-out" | "unreadable" => Style::Red,
@@ -232,6 +257,7 @@ fn event(told: &Told) -> Line {
     Line::of(Style::Dim, format!(" {}  ", told.at.strftime("%H:%M:%S")))
         .and(style, format!("{:<10}  ", clean(&told.kind)))
         .and(Style::Plain, clean(&told.address))
+        .and(Style::Bold, if times > 1 { format!("  {times} times") } else { String::new() })
         .and(Style::Dim, format!("  {}", clean(&told.details)))
 }
 
@@ -352,6 +378,25 @@ mod tests {
         }
         assert!(!text.contains("CANNOT BE WRITTEN"));
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn a_small_window_still_shows_the_last_events() {
+        for size in [(50, 14), (80, 16), (80, 21), (80, 22)] {
+            let text = shown(&view(), size).join("\n");
+            assert!(text.contains("c99@example.net") && text.contains("undecided"), "{size:?}\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_same_again_and_again_takes_one_line() {
+        let mut view = view();
+        let last = view.events.back().cloned().expect("there are events");
+        for number in 200..230 {
+            view.events.push_back(Told { id: EventId(number), ..last.clone() });
+        }
+        let text = shown(&view, (80, 24)).join("\n");
+        assert!(text.contains("c99@example.net  31 times") && text.contains("c98@example.net"), "{text}");
     }
 
     #[test]
