@@ -4,6 +4,9 @@
 #[path = "common/daemon.rs"]
 #[allow(dead_code)]
 mod daemon;
+#[path = "common/mta.rs"]
+#[allow(dead_code)]
+mod mta;
 #[path = "common/rig.rs"]
 #[allow(dead_code)]
 mod rig;
@@ -12,6 +15,7 @@ mod rig;
 mod smtp;
 
 use daemon::Daemon;
+use mta::{Mta, Origin, POSTFIX};
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -31,15 +35,20 @@ static TEXT: LazyLock<String> = LazyLock::new(|| {
     let directory = tempfile::tempdir().expect("a directory");
     let mut daemon = Daemon::prepare(directory.path(), &directory.path().join("milter.sock"), "");
     daemon.start();
+    let text = metrics_of(&daemon);
+    daemon.stop();
+    text
+});
+
+fn metrics_of(daemon: &Daemon) -> String {
     let mut stream = UnixStream::connect(daemon.admin_socket()).expect("it serves");
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("UTF-8");
-    daemon.stop();
     let (head, text) = answer.split_once("\r\n\r\n").expect("a header and a body");
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/plain; version=0.0.4"), "{head}");
     text.to_owned()
-});
+}
 
 fn families() -> Families {
     let mut families = Families::new();
@@ -190,6 +199,50 @@ fn the_dashboard_names_only_what_is_told() {
         let text = text.replace("\\\"", "\"");
         assert!(!check_expression(&text, &families).is_empty(), "{place}");
     }
+}
+
+#[test]
+fn a_message_is_measured_on_its_way() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let milter = directory.path().join("milter.sock");
+    let mut daemon = Daemon::prepare(directory.path(), &milter, "");
+    daemon.start();
+    daemon.suppress("never@example.net");
+    let mut mta = Mta::new(UnixStream::connect(&milter).expect("the milter serves"), Origin::Smtp);
+    mta.negotiate(POSTFIX).expect("version 6");
+    mta.event(b'C', b"client.test\x004\x9c\xb0127.0.0.1\0").expect("taken");
+    mta.mail("<news@example.com>", &[]).expect("taken");
+    for recipient in ["<joe@gmail.com>", "<never@example.net>", "<ann@example.net>"] {
+        mta.rcpt(recipient, &[]).expect("taken");
+    }
+    mta.header(b"X-Campaign-ID", b" spring").expect("taken");
+    mta.event(b'N', b"").expect("taken");
+    mta.end_of_message().expect("an answer");
+    let text = metrics_of(&daemon);
+    for line in [
+        "backstop_milter_stage_seconds_count{stage=\"mail\"} 1",
+        "backstop_milter_stage_seconds_count{stage=\"rcpt\"} 3",
+        "backstop_milter_stage_seconds_count{stage=\"eom_screen\"} 1",
+        "backstop_milter_stage_seconds_bucket{stage=\"eom_screen\",le=\"+Inf\"} 1",
+        "backstop_milter_stage_seconds_count{stage=\"eom_inspect\"} 0",
+        "backstop_milter_message_seconds_count 1",
+        "backstop_messages_total{handling=\"screen\",verdict=\"changed\"} 1",
+        "backstop_messages_total{handling=\"pass\",verdict=\"untouched\"} 0",
+        "backstop_recipients_screened_total 3",
+        "backstop_recipients_skipped_total{reason=\"suppressed\",mode=\"enforce\"} 1",
+        "backstop_recipients_sent_total{provider=\"gmail\"} 1",
+        "backstop_recipients_sent_total{provider=\"other\"} 1",
+        "backstop_responses_by_provider_total{provider=\"gmail\",kind=\"bounce\"} 0",
+        "backstop_milter_connections 1",
+        "backstop_store_writable 1",
+        "backstop_ledger_messages_total 1",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line}\n{text}");
+    }
+    assert!(text.contains("\nbackstop_store_commit_seconds_count "));
+    assert!(!text.contains("\nbackstop_store_commit_seconds_count 0\n"), "a person's word was made durable");
+    assert!(!text.contains("example.net") && !text.contains("spring"), "nothing of a mail is a label");
+    daemon.stop();
 }
 
 /// Runs promtool(1); none where there is none.
