@@ -16,7 +16,7 @@
 //!   event to [`store`], on disk, before Postfix is answered.
 //!
 //! A contact's state is a fold over its events: [`policy`], a plain function of the events, the policy and
-//! the time. Operators ask over [`admin`]; [`ops`] wires it all to the machine.
+//! the time. Operators ask over [`admin`]; their programs are told by [`hooks`]; [`ops`] wires it all to the machine.
 //!
 //! # Glossary
 //!
@@ -40,6 +40,7 @@ pub mod authority;
 pub mod bulk;
 pub mod classify;
 pub mod ctl;
+pub mod hooks;
 pub mod inbound;
 pub mod mail;
 pub mod milter;

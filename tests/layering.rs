@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module with all it may know. `ops::event`, where log lines and counters are made, is open to
 /// everything that does I/O.
-const MAY_KNOW: [(&str, &[&str]); 13] = [
+const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("mail", &[]),
     ("report", &["mail"]),
     ("classify", &["mail", "report"]),
@@ -23,6 +23,7 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
         "service",
         &["mail", "milter", "report", "classify", "policy", "store", "authority", "outbound", "inbound", "ops::event"],
     ),
+    ("hooks", &["mail", "report", "policy", "store", "ops::event"]),
     (
         "admin",
         &[
@@ -36,6 +37,7 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
             "outbound",
             "inbound",
             "service",
+            "hooks",
             "ops::event",
         ],
     ),

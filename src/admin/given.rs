@@ -27,7 +27,7 @@ pub(super) fn read_id(path: Segment) -> Result<EventId, Refusal> {
     read_segment(path)?.parse().map_err(|error: String| Refusal::value(format!("`id`: {error}")))
 }
 
-fn read_segment(path: Segment) -> Result<String, Refusal> {
+pub(super) fn read_segment(path: Segment) -> Result<String, Refusal> {
     let Path(text) = path.map_err(|_| {
         Refusal::new(StatusCode::BAD_REQUEST, "invalid-path", "the address in the path is not percent-encoded UTF-8")
     })?;

@@ -8,8 +8,9 @@ mod text;
 
 use super::answer::{Refusal, blocking};
 use super::routes::App;
-use super::status::{ALERTS, alerts};
+use super::status::{ALERTS, open_alerts};
 use crate::classify::{Category, Class};
+use crate::hooks::HookStatus;
 use crate::inbound::watch;
 use crate::ops::event::provider::{OTHER, PROVIDERS};
 use crate::ops::event::{self, measure};
@@ -39,6 +40,7 @@ fn written(app: &App) -> String {
     responses(&mut text);
     watched(&mut text, app.service.watch().figures(Timestamp::now()));
     store(&mut text, &app.service.store().figures());
+    hooks(&mut text, &app.daemon.hooks().map(|hooks| hooks.status(Timestamp::now())).unwrap_or_default());
     process::tell(&mut text);
     text.into_string()
 }
@@ -50,7 +52,7 @@ fn the_daemon(text: &mut Text, app: &App) {
     let help = "1 while mode is shadow: recipients are judged, and no mail is changed.";
     text.one("backstop_shadow_mode", Type::Gauge, help, u8::from(shadow));
     let (config, counters) = (app.daemon.config_state(), event::counters());
-    let open = alerts(&config, &counters, app.service.watch());
+    let open = open_alerts(app.daemon.as_ref(), app.service.watch(), None);
     let mut family = text.family("backstop_alert", Type::Gauge, "1 while status tells this alert.");
     for name in ALERTS {
         family.sample(&[("name", name)], u8::from(open.iter().any(|alert| alert.code == name)));
@@ -170,6 +172,27 @@ fn watched(text: &mut Text, told: watch::Figures) {
     ];
     for (name, help, value) in figures {
         text.one(name, Type::Gauge, help, value);
+    }
+}
+
+/// The figures of each hook; their names are bounded in number and letters by the configuration.
+fn hooks(text: &mut Text, hooks: &[HookStatus]) {
+    type Figure = (&'static str, Type, &'static str, fn(&HookStatus) -> u64);
+    let figures: [Figure; 4] = [
+        ("backstop_hook_delivered_total", Type::Counter, "Notices that the hook took.", |hook| hook.delivered),
+        ("backstop_hook_failed_total", Type::Counter, "Attempts that the hook did not take.", |hook| hook.failed),
+        ("backstop_hook_given_up_total", Type::Counter, "Notices that the hook is not told any more.", |hook| {
+            hook.given_up
+        }),
+        ("backstop_hook_lag_seconds", Type::Gauge, "Age of the notice that waits; 0 where none does.", |hook| {
+            hook.lag_secs
+        }),
+    ];
+    for (name, kind, help, figure) in figures {
+        let mut family = text.family(name, kind, help);
+        for hook in hooks {
+            family.sample(&[("hook", &hook.name)], figure(hook));
+        }
     }
 }
 

@@ -8,10 +8,11 @@ use super::wire_campaigns::{CampaignAnswer, CampaignResponse, CampaignResponsesA
 use super::wire_policy::PolicyAnswer;
 use super::wire_reports::{CampaignRow, CampaignsAnswer, DayRow, DaysAnswer, ProviderRow, ProvidersAnswer};
 use super::{
-    activity, attributes, batches, campaigns, confirm, contacts, erasure, events, explain, export, imports, lists,
-    mails, metrics, openapi, policy, reports, status, suppressions,
+    activity, attributes, batches, campaigns, confirm, contacts, erasure, events, explain, export, hooks, imports,
+    lists, mails, metrics, openapi, policy, reports, status, suppressions,
 };
 use crate::classify::Category;
+use crate::hooks::{HookStatus, SkipAnswer, TestAnswer};
 use crate::policy::{CATEGORIES, Event};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -145,6 +146,12 @@ pub(super) fn operations() -> Vec<Operation> {
             .reads_mail()
             .answers::<IngestAnswer>(),
         get("/v1/policy", policy::show, "How many bounces suppress, and for how long").answers::<PolicyAnswer>(),
+        get("/v1/hooks", hooks::list, "Who is told what happened, and whether that works").answers::<Vec<HookStatus>>(),
+        post("/v1/hooks/{hook}/test", hooks::test, "Tell a hook something now").answers::<TestAnswer>().refuses(&[404]),
+        post("/v1/hooks/{hook}/skip", hooks::skip, "Give up the notice that waits")
+            .reads::<ReasonRequest>()
+            .answers::<SkipAnswer>()
+            .refuses(&[404]),
         post("/v1/rebuild", events::rebuild, "Make every contact record anew from the events")
             .answers_lines::<RebuildProgress>()
             .refuses(&[409]),
@@ -158,13 +165,14 @@ pub(super) fn operations() -> Vec<Operation> {
 
 /// What stands in the braces of a path.
 pub(super) fn path_parameter(name: &str) -> &'static Parameter {
-    const KNOWN: [Parameter; 4] = [
+    const KNOWN: [Parameter; 5] = [
         Parameter { name: "address", says: "The contact, percent-encoded.", value: Value::Address },
         Parameter { name: "batch", says: "The batch, as an import tells it.", value: Value::Event },
         Parameter { name: "campaign", says: "The campaign's id, percent-encoded.", value: Value::Text },
         Parameter { name: "event", says: "The event.", value: Value::Event },
+        Parameter { name: "hook", says: "The hook's name.", value: Value::Text },
     ];
-    static PARAMETERS: [Parameter; 4] = KNOWN;
+    static PARAMETERS: [Parameter; 5] = KNOWN;
     PARAMETERS.iter().find(|parameter| parameter.name == name).expect("each name in braces is known: see the tests")
 }
 

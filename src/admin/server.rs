@@ -7,6 +7,7 @@
 use super::access::{self, Access};
 use super::linger::Lingering;
 use super::routes::{self, App};
+use crate::hooks::Hooks;
 use crate::service::Service;
 use axum::Router;
 use axum::extract::Request;
@@ -56,6 +57,10 @@ pub trait Daemon: Send + Sync + 'static {
     fn milter_connections(&self) -> usize;
     /// The configuration file, when it was read, and why the last reload failed, if it did.
     fn config_state(&self) -> ConfigState;
+    /// What tells others of what happened; none where nothing does.
+    fn hooks(&self) -> Option<Arc<Hooks>> {
+        None
+    }
     /// The last run of the timer that releases contacts; none before the first.
     fn last_release(&self) -> Option<LastRelease> {
         None

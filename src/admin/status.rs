@@ -2,8 +2,9 @@
 
 use super::answer::{Parameters, Refusal, blocking, json};
 use super::routes::App;
-use super::server::ConfigState;
+use super::server::{ConfigState, Daemon};
 use super::wire::{Alert, LastEvent, MilterFigures, Status, StoreFigures};
+use crate::hooks::Raised;
 use crate::inbound::Watch;
 use crate::ops::event;
 use crate::policy::EventId;
@@ -37,7 +38,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Res
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: app.service.in_force().mode,
         uptime_secs: app.started.elapsed().as_secs(),
-        alerts: alerts(&config, &counters, app.service.watch()),
+        alerts: open_alerts(app.daemon.as_ref(), app.service.watch(), None),
         counters,
         last_events,
         config,
@@ -76,7 +77,7 @@ fn last_events(store: &Store, now: Timestamp) -> Result<BTreeMap<String, LastEve
 }
 
 /// The code of every alert, whether it is open or not.
-pub(super) const ALERTS: [&str; 7] = [
+pub(super) const ALERTS: [&str; 8] = [
     "config-not-reloaded",
     "undecided",
     "tempfail",
@@ -84,10 +85,18 @@ pub(super) const ALERTS: [&str; 7] = [
     "replay",
     "complaints-unmatched",
     "return-path-silent",
+    "hook-failing",
 ];
 
-/// What somebody should look at.
-pub(super) fn alerts(config: &ConfigState, counters: &BTreeMap<String, u64>, watch: &Watch) -> Vec<Alert> {
+/// What somebody should look at now; without what would say that the hook which asks fails.
+pub fn open_alerts(daemon: &dyn Daemon, watch: &Watch, asking: Option<&str>) -> Vec<Alert> {
+    let mut alerts = alerts(&daemon.config_state(), &event::counters(), watch);
+    let failing = daemon.hooks().and_then(|hooks| hooks.failing(asking, Timestamp::now()));
+    alerts.extend(failing.map(|Raised { code, message }| Alert { code, message }));
+    alerts
+}
+
+fn alerts(config: &ConfigState, counters: &BTreeMap<String, u64>, watch: &Watch) -> Vec<Alert> {
     let mut alerts = Vec::new();
     let mut alert = |code: &str, message: String| alerts.push(Alert { code: code.to_owned(), message });
     if let Some(error) = &config.reload_error {

@@ -150,6 +150,12 @@ pub enum Command {
     },
     /// What happened, oldest first
     Events(EventsArguments),
+    /// Who is told what happened: how each hook is, or a try of one
+    Hooks {
+        /// What to do with them; `list` if nothing is said.
+        #[command(subcommand)]
+        command: Option<HooksCommand>,
+    },
     /// Make every contact record anew from the events
     Rebuild(UpkeepArguments),
     /// Copy the store while the daemon serves, to be restored with `db restore`
@@ -251,6 +257,28 @@ pub enum TokenCommand {
 pub enum PolicyCommand {
     /// The table in force: the profile's, with the changes in backstop.toml
     Show,
+}
+
+/// What to do with the hooks.
+#[derive(Debug, Subcommand)]
+pub enum HooksCommand {
+    /// Every hook: what it told last, what waits and why
+    List,
+    /// Tell a hook something now, and say what came of it
+    Test {
+        /// The hook's name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Give up the one notice that waits, so that those behind it are told
+    Skip {
+        /// The hook's name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Why; kept in the log
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
 }
 
 /// What to do with the rules.

@@ -1,7 +1,7 @@
 //! `backstopctl`: what an operator types, and what is printed for it.
 //!
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
-//! `show`, `explain`, `list`, `change`, `undo`, `confirm`, `entries`, `activity`, `bulk`, `ingest`, `events`, `policy`,
+//! `show`, `explain`, `list`, `change`, `undo`, `confirm`, `entries`, `activity`, `bulk`, `ingest`, `events`, `hooks`, `policy`,
 //! `campaigns`, `report` and `top` ask it; `backup` takes a copy from it; `offline`, `keys` and most of `db` need no
 //! daemon; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
@@ -21,6 +21,7 @@ mod entries;
 mod events;
 mod exit;
 mod explain;
+mod hooks;
 mod ingest;
 mod keys;
 mod list;
@@ -38,7 +39,7 @@ mod undo;
 mod when;
 
 pub use arguments::{
-    Arguments, Command, DbCommand, EntriesCommand, KeysCommand, PolicyCommand, RulesCommand, TokenCommand,
+    Arguments, Command, DbCommand, EntriesCommand, HooksCommand, KeysCommand, PolicyCommand, RulesCommand, TokenCommand,
 };
 pub use exit::{Exit, Failure};
 
@@ -107,6 +108,11 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         }
         Command::Ingest { paths, again } => ingest::ingest(&client()?, &paths, again, out),
         Command::Events(asked) => events::events(&client()?, &asked, out),
+        Command::Hooks { command: None | Some(HooksCommand::List) } => hooks::list(&client()?, out),
+        Command::Hooks { command: Some(HooksCommand::Test { name }) } => hooks::test(&client()?, &name, out),
+        Command::Hooks { command: Some(HooksCommand::Skip { name, reason }) } => {
+            hooks::skip(&client()?, &name, &reason, out)
+        }
         Command::Rebuild(asked) => events::rebuild(&client()?, &asked, out),
         Command::Policy { command: PolicyCommand::Show } => policy::show(&client()?, out),
         Command::Campaigns(asked) => campaigns::campaigns(&client()?, &asked, out),

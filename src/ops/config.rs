@@ -2,17 +2,18 @@
 //! not exist, or a value that cannot be used, is an error: nothing is passed over in silence.
 
 use super::keys::{Keys, word};
-use super::{authority_section, policy_section, sections};
+use super::{authority_section, hook_section, policy_section, sections};
 use crate::milter::ListenAddress;
 use crate::outbound::Mode;
-use crate::{admin, authority, inbound, milter, outbound, policy, store};
+use crate::{admin, authority, hooks, inbound, milter, outbound, policy, store};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every key, in the order of `config/backstop.toml`.
-pub const KEYS: [&str; 88] = [
+pub const KEYS: [&str; 89] = [
     "mode",
     "feedback_loop",
+    "hook",
     "milter.listen",
     "milter.connections",
     "milter.idle_timeout_secs",
@@ -129,6 +130,8 @@ pub struct Config {
     pub outbound: outbound::Settings,
     /// `[[feedback_loop]]`: the operator's own.
     pub feedback_loops: Vec<authority::FeedbackLoop>,
+    /// `[[hook]]`.
+    pub hooks: Vec<hooks::Settings>,
     /// `[dns]`.
     pub dns: outbound::DomainSettings,
     /// `[policy]`, `[authority] accept_unverified`.
@@ -186,6 +189,7 @@ impl Default for Config {
             return_path: inbound::Settings::default(),
             outbound: outbound::Settings::default(),
             feedback_loops: Vec::new(),
+            hooks: Vec::new(),
             dns: outbound::DomainSettings::default(),
             policy: policy::Policy::default(),
             authority: authority::Settings::default(),
@@ -229,6 +233,7 @@ impl Config {
             return_path: sections::read_return_path(&keys, default.return_path)?,
             outbound: sections::read_outbound(&keys, default.outbound)?,
             feedback_loops: sections::read_feedback_loops(&keys)?,
+            hooks: hook_section::read_hooks(&keys)?,
             dns: sections::read_dns(&keys, default.dns)?,
             policy: policy_section::read_policy(&keys, default.policy)?,
             authority: authority_section::read_authority(&keys, default.authority)?,

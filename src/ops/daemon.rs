@@ -13,10 +13,11 @@ use crate::admin::server::{ConfigState, LastRelease};
 use crate::authority::keys::KeysError;
 use crate::authority::{FeedbackLoops, KeyRing, Signatures, Tokens};
 use crate::classify::{RuleError, Rules};
+use crate::hooks::{Hooks, Raised};
 use crate::outbound::Domains;
 use crate::service::{InForce, Service};
 use crate::store::{Store, StoreError};
-use crate::{admin, authority, milter};
+use crate::{admin, authority, hooks, milter};
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::path::{Path, PathBuf};
@@ -148,7 +149,7 @@ pub async fn run(file: &Path, config: Config) -> Result<(), Failure> {
 }
 
 async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut Signals) -> Result<(), Failure> {
-    let running = Arc::new(Running::new(file));
+    let running = Arc::new(Running::new(file, service.clone()));
     // The milter comes last: Postfix finds a daemon that is whole, or none.
     let admin = admin::server::Server::start(config.admin.clone(), service.clone(), running.clone());
     let admin = admin.await.map_err(Failure::Listen)?;
@@ -160,6 +161,8 @@ async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut
         }
     }
     say(&LogEvent::Ready { milter: &running.listeners(), admin: &config.admin.socket.display().to_string() });
+    let hooks = Hooks::start(service.store().clone(), running.clone(), config.hooks.clone()).await;
+    *locked(&running.hooks) = Some(hooks.clone());
     let expiry = tokio::spawn(expire_daily(service.clone()));
     let watched = service.clone();
     drop(tokio::task::spawn_blocking(move || watched.look_back(Timestamp::now())));
@@ -181,7 +184,7 @@ async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut
         if let Some(milter) = milter {
             milter.stop().await;
         }
-        admin.stop().await;
+        tokio::join!(admin.stop(), hooks.stop());
     };
     tokio::select! {
         () = drained => {}
@@ -214,12 +217,15 @@ struct Running {
     milter: Mutex<Option<milter::server::Server>>,
     config_state: Mutex<ConfigState>,
     last_release: LastRun,
+    service: Arc<Service>,
+    hooks: Mutex<Option<Arc<Hooks>>>,
 }
 
 impl Running {
-    fn new(file: &Path) -> Running {
+    fn new(file: &Path, service: Arc<Service>) -> Running {
         let state = ConfigState { file: file.to_owned(), loaded_at: Timestamp::now(), reload_error: None };
-        Running { milter: Mutex::new(None), config_state: Mutex::new(state), last_release: LastRun::default() }
+        let (milter, config_state) = (Mutex::new(None), Mutex::new(state));
+        Running { milter, config_state, last_release: LastRun::default(), service, hooks: Mutex::default() }
     }
 
     /// The milter's listeners, as `ready` tells them.
@@ -242,6 +248,9 @@ impl Running {
         match tokio::task::block_in_place(read) {
             Ok((config, in_force)) => {
                 service.replace(in_force);
+                if let Some(hooks) = locked(&self.hooks).as_ref() {
+                    hooks.replace(config.hooks.clone());
+                }
                 let mut state = locked(&self.config_state);
                 (state.loaded_at, state.reload_error) = (Timestamp::now(), None);
                 let restart = started_with.needs_restart(&config).join(",");
@@ -267,6 +276,17 @@ impl admin::server::Daemon for Running {
 
     fn last_release(&self) -> Option<LastRelease> {
         *locked(&self.last_release)
+    }
+
+    fn hooks(&self) -> Option<Arc<Hooks>> {
+        locked(&self.hooks).clone()
+    }
+}
+
+impl hooks::Alerts for Running {
+    fn raised(&self, asking: &str) -> Vec<Raised> {
+        let open = admin::open_alerts(self, self.service.watch(), Some(asking));
+        open.into_iter().map(|alert| Raised { code: alert.code, message: alert.message }).collect()
     }
 }
 

@@ -189,6 +189,35 @@ pub enum LogEvent<'a> {
         /// Why.
         problem: &'a str,
     },
+    /// A hook was told something, and took it.
+    Hook {
+        /// The hook's name.
+        hook: &'a str,
+        /// Id of the notice.
+        id: &'a str,
+    },
+    /// A hook did not take what it was told; it is told again.
+    HookFailed {
+        /// The hook's name.
+        hook: &'a str,
+        /// Id of the notice.
+        id: &'a str,
+        /// Attempts so far.
+        attempts: u32,
+        /// What the receiver said, or why it could not be told.
+        problem: &'a str,
+    },
+    /// A hook is not told something any more.
+    HookGivenUp {
+        /// The hook's name.
+        hook: &'a str,
+        /// Id of the notice.
+        id: &'a str,
+        /// Attempts.
+        attempts: u32,
+        /// What came of the last.
+        problem: &'a str,
+    },
     /// The daemon was asked to end, and drains.
     Stop {
         /// The signal.
@@ -219,7 +248,7 @@ pub enum Touched<'a> {
 }
 
 /// The name of every event, in the order of [`LogEvent`], and how loud it is.
-pub const EVENTS: [(&str, Level); 26] = [
+pub const EVENTS: [(&str, Level); 29] = [
     ("skip", Level::INFO),
     ("discard", Level::INFO),
     ("response", Level::INFO),
@@ -243,6 +272,9 @@ pub const EVENTS: [(&str, Level); 26] = [
     ("release-failed", Level::WARN),
     ("limits-loaded", Level::INFO),
     ("limits-not-loaded", Level::WARN),
+    ("hook", Level::INFO),
+    ("hook-failed", Level::WARN),
+    ("hook-given-up", Level::ERROR),
     ("stop", Level::INFO),
     ("stopped", Level::INFO),
     ("panic", Level::ERROR),
@@ -314,9 +346,12 @@ impl LogEvent<'_> {
             LogEvent::ReleaseFailed { .. } => 20,
             LogEvent::LimitsLoaded { .. } => 21,
             LogEvent::LimitsNotLoaded { .. } => 22,
-            LogEvent::Stop { .. } => 23,
-            LogEvent::Stopped => 24,
-            LogEvent::Panic { .. } => 25,
+            LogEvent::Hook { .. } => 23,
+            LogEvent::HookFailed { .. } => 24,
+            LogEvent::HookGivenUp { .. } => 25,
+            LogEvent::Stop { .. } => 26,
+            LogEvent::Stopped => 27,
+            LogEvent::Panic { .. } => 28,
         }
     }
 
@@ -381,6 +416,11 @@ impl LogEvent<'_> {
             LogEvent::LimitsLoaded { sends, contacts } => line.number("sends", sends).number("contacts", contacts),
             LogEvent::Release { released } => line.number("released", released),
             LogEvent::Expire { evidence, sends } => line.number("evidence", evidence).number("sends", sends),
+            LogEvent::Hook { hook, id } => line.word("hook", hook).word("id", id),
+            LogEvent::HookFailed { hook, id, attempts, problem }
+            | LogEvent::HookGivenUp { hook, id, attempts, problem } => {
+                line.word("hook", hook).word("id", id).number("attempts", attempts.into()).text("problem", problem)
+            }
             LogEvent::Stop { signal } => line.word("signal", signal),
             LogEvent::Stopped => line,
             LogEvent::Panic { place, problem } => line.word("place", place).text("problem", problem),

@@ -5,6 +5,7 @@ mod authority_section;
 pub mod config;
 pub mod daemon;
 pub mod event;
+mod hook_section;
 mod keys;
 mod line;
 pub mod logging;

@@ -31,6 +31,7 @@ mod loading;
 mod on_record;
 mod packed;
 mod queue;
+mod readers;
 pub mod restore;
 pub mod schema;
 pub mod screened;

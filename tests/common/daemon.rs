@@ -77,6 +77,12 @@ impl Daemon {
         }
     }
 
+    /// Has it read its configuration again.
+    #[allow(dead_code)] // not every test that shares this has a reason to
+    pub fn reload(&self) {
+        signal(self.process.as_ref().expect("backstopd runs"), Signal::SIGHUP);
+    }
+
     /// Ends it without warning.
     pub fn kill(&mut self) {
         let Some(mut child) = self.process.take() else { return };

@@ -102,6 +102,15 @@ fn each(told: impl Fn(LogEvent<'_>, &str)) {
     told(LogEvent::ExpireFailed { problem: "full" }, "event=expire-failed problem=full");
     told(LogEvent::Release { released: 7 }, "event=release released=7");
     told(LogEvent::ReleaseFailed { problem: "full" }, "event=release-failed problem=full");
+    told(LogEvent::Hook { hook: "crm", id: "7-suppress" }, "event=hook hook=crm id=7-suppress");
+    told(
+        LogEvent::HookFailed { hook: "crm", id: "7-suppress", attempts: 3, problem: "answered 503\nbusy" },
+        "event=hook-failed hook=crm id=7-suppress attempts=3 problem=\"answered 503\\nbusy\"",
+    );
+    told(
+        LogEvent::HookGivenUp { hook: "crm", id: "7-suppress", attempts: 9, problem: "gone" },
+        "event=hook-given-up hook=crm id=7-suppress attempts=9 problem=gone",
+    );
     told(LogEvent::Stop { signal: "SIGTERM" }, "event=stop signal=SIGTERM");
     told(LogEvent::Stopped, "event=stopped");
     told(LogEvent::Panic { place: "src/x.rs:1:2", problem: "index" }, "event=panic place=src/x.rs:1:2 problem=index");
