@@ -103,6 +103,10 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
     ("GET", "/v1/events", "", ""),
     ("POST", "/v1/rebuild", "", ""),
     ("POST", "/v1/compact", "", ""),
+    ("POST", "/v1/compact", "?dry_run=true", ""),
+    ("POST", "/v1/rebuild", "?dry_run=true&reason=why", ""),
+    ("POST", "/v1/backup", "?reason=nightly", ""),
+    ("GET", "/v1/db", "", ""),
     ("GET", "/v1/status", "", ""),
 ];
 
@@ -182,7 +186,7 @@ async fn every_request_is_answered_as_it_is_described() {
         }
         for (media_type, described) in operation["responses"]["200"]["content"].as_object().expect("answers") {
             let answer = backstop.send(method, &target, &[("accept", media_type)], body.as_bytes()).await;
-            let context = format!("{method} {target} as {media_type}: {}", answer.text());
+            let context = format!("{method} {target} as {media_type}: {}", String::from_utf8_lossy(&answer.body));
             assert_eq!(answer.status, 200, "{context}");
             let told = answer.headers["content-type"].to_str().expect("text");
             assert_eq!(told.split(';').next(), Some(media_type.as_str()), "{context}");

@@ -8,12 +8,14 @@ use super::wire_campaigns::{CampaignAnswer, CampaignResponse, CampaignResponsesA
 use super::wire_policy::PolicyAnswer;
 use super::wire_reports::{CampaignRow, CampaignsAnswer, DayRow, DaysAnswer, ProviderRow, ProvidersAnswer};
 use super::{
-    activity, attributes, batches, campaigns, confirm, contacts, erasure, events, explain, export, hooks, imports,
-    lists, mails, metrics, openapi, policy, reports, status, suppressions,
+    activity, attributes, backup, batches, campaigns, confirm, contacts, erasure, events, explain, export, hooks,
+    imports, lists, mails, metrics, openapi, policy, reports, status, suppressions,
 };
 use crate::classify::Category;
 use crate::hooks::{HookStatus, SkipAnswer, TestAnswer};
 use crate::policy::{CATEGORIES, Event};
+use crate::store::stats::Stats;
+use schemars::json_schema;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -39,12 +41,12 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers::<ChangeAnswer>()
             .refuses(&[404]),
         put("/v1/contacts/{address}/attributes", attributes::put, "Replace what is known of a contact")
-            .takes(&[&DRY_RUN])
+            .takes(&[&DRY_RUN, &WHY])
             .reads::<BTreeMap<String, AttributeValue>>()
             .answers::<AttributesAnswer>()
             .refuses(&[409]),
         put("/v1/contacts/{address}/limit", attributes::put_limit, "A contact's own message limit; null for none")
-            .takes(&[&DRY_RUN])
+            .takes(&[&DRY_RUN, &WHY])
             .reads::<Option<ContactLimit>>()
             .answers::<LimitAnswer>()
             .refuses(&[409]),
@@ -99,7 +101,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers_lines::<RevertLine>()
             .refuses(&[404, 409]),
         post("/v1/activity", activity::post, "Signs of life: opened, clicked, replied, bought")
-            .takes(&[&DRY_RUN])
+            .takes(&[&DRY_RUN, &WHY])
             .reads::<OneOrMany<ActivityRequest>>()
             .answers::<ActivityAnswer>(),
         get("/v1/campaigns", reports::campaigns, "What each campaign did, the latest first")
@@ -153,11 +155,18 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers::<SkipAnswer>()
             .refuses(&[404]),
         post("/v1/rebuild", events::rebuild, "Make every contact record anew from the events")
+            .takes(&[&DRY_RUN, &WHY])
             .answers_lines::<RebuildProgress>()
             .refuses(&[409]),
         post("/v1/compact", erasure::compact, "Write the store anew, without what was erased or removed")
+            .takes(&[&DRY_RUN, &WHY])
             .answers_lines::<CompactLine>()
             .refuses(&[409]),
+        post("/v1/backup", backup::backup, "A consistent copy while serving, for backstopctl db restore")
+            .takes(&[&WHY])
+            .or("application/octet-stream", "Checked by its own end; without that it is none.", |_| json_schema!({}))
+            .refuses(&[409]),
+        get("/v1/db", backup::stats, "How much of what is in the store").answers_lines::<Stats>().refuses(&[409]),
         get("/v1/openapi.json", openapi::show, "This description").answers::<BTreeMap<String, Json>>(),
         get("/metrics", metrics::metrics, "The counters, for Prometheus").answers_text("text/plain"),
     ]
@@ -230,6 +239,9 @@ static WHAT: Parameter = Parameter {
     says: "What is exported; suppressions if nothing is said.",
     value: Value::OneOf(|| vec!["suppressions", "blocklist", "robinson", "all"]),
 };
+
+static WHY: Parameter =
+    Parameter { name: "reason", says: "Why; kept with the event, or in the log.", value: Value::Text };
 
 fn categories() -> Vec<&'static str> {
     CATEGORIES.into_iter().map(Category::as_str).collect()

@@ -5,13 +5,14 @@ use super::verify::open;
 use super::{Settings, Store, StoreError, events};
 use crate::policy::EventId;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Entries read at once.
 const STEP: usize = 4096;
 
 /// What one tree holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TreeStats {
     /// Its name.
     pub tree: String,
@@ -22,7 +23,7 @@ pub struct TreeStats {
 }
 
 /// What a store holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {
     /// Version of what is on disk.
     pub schema: u32,
