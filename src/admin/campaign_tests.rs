@@ -167,7 +167,7 @@ impl History {
             }
             Step::Activity { contact, level, minute } => {
                 let level = Level::try_from(level).expect("0 to 5");
-                let what = What::Activity { level, campaign: Some(campaign(0)) };
+                let what = What::Activity { level, campaign: Some(campaign(0)), uid: None, reason: String::new() };
                 self.record(Some(contact), new(Some(contact), at(minute), what));
             }
             Step::Reactivate { contact, minute } => {

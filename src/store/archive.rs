@@ -45,10 +45,13 @@ pub enum Part {
     Voided,
     /// Sends.
     Ledger,
+    /// How many recipients each campaign was sent to.
+    Sent,
 }
 
 /// All of them, in the order in which they are written.
-pub const PARTS: [Part; 6] = [Part::Meta, Part::Events, Part::Erased, Part::Batches, Part::Voided, Part::Ledger];
+pub const PARTS: [Part; 7] =
+    [Part::Meta, Part::Events, Part::Erased, Part::Batches, Part::Voided, Part::Ledger, Part::Sent];
 
 impl Part {
     fn octet(self) -> u8 {
@@ -59,6 +62,7 @@ impl Part {
             Part::Batches => 4,
             Part::Voided => 5,
             Part::Ledger => 6,
+            Part::Sent => 7,
         }
     }
 
@@ -71,6 +75,7 @@ impl Part {
             Part::Batches => "batches",
             Part::Voided => "voided",
             Part::Ledger => "ledger",
+            Part::Sent => "sent",
         }
     }
 }
@@ -384,7 +389,7 @@ mod tests {
             let (items, summary) = unpack(&octets, at_once).unwrap();
             assert_eq!(items[1..], ["Meta 4 4", "Events 16 3", "Events 16 4096", "Ledger 28 0"]);
             assert_eq!(items[0], format!("{:?}", header()));
-            assert_eq!((summary.events, summary.entries), (2, [1, 2, 0, 0, 0, 1]));
+            assert_eq!((summary.events, summary.entries), (2, [1, 2, 0, 0, 0, 1, 0]));
         }
     }
 

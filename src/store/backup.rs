@@ -1,7 +1,8 @@
 //! A consistent copy while the daemon serves, as one stream ([`super::archive`]).
 //!
 //! It holds what nothing can make anew: events up to the newest that was on disk when it began, what became of
-//! batches and of what was undone, who was erased, the ledger, and the keys of `meta`. Contact records, indexes
+//! batches and of what was undone, who was erased, the ledger, how
+//! many recipients each campaign was sent to, and the keys of `meta`. Contact records, indexes
 //! and lists are left to a rebuild ([`super::restore`]). Events are only ever added behind that newest one, so
 //! they are read beside the writer, some at a time, and recording goes on between and meanwhile.
 //!
@@ -121,7 +122,7 @@ impl Store {
             }
             false => Err(BackupError::Erasure),
         };
-        for part in [Part::Events, Part::Erased, Part::Batches, Part::Voided, Part::Ledger] {
+        for part in [Part::Events, Part::Erased, Part::Batches, Part::Voided, Part::Ledger, Part::Sent] {
             let mut from = Some(Vec::new());
             while let Some(first) = from {
                 let step = self.backup_step(part, first, last)?;
@@ -154,7 +155,7 @@ impl Store {
 /// What of `meta` is no matter of these files.
 fn meta(meta: &Tree) -> Result<Vec<Entry>, StoreError> {
     let mut entries = Vec::new();
-    for record in [Meta::Schema, Meta::Host, Meta::Counters, Meta::Expired, Meta::AddressKey] {
+    for record in [Meta::Schema, Meta::Host, Meta::Counters, Meta::Expired, Meta::AddressKey, Meta::CountedFrom] {
         if let Some(value) = meta.get(record.key())? {
             entries.push((record.key().to_vec(), value.to_vec()));
         }
@@ -167,6 +168,7 @@ fn step(engine: &Engine, part: Part, from: Vec<u8>, last: EventId) -> Result<Ste
         Part::Events => some_events(&engine.events, from, last),
         Part::Erased => some(&engine.erased, from, |_, value| Ok(Some(value.to_vec()))),
         Part::Ledger => some(&engine.ledger, from, |_, value| Ok(Some(value.to_vec()))),
+        Part::Sent => some(&engine.sent, from, |_, value| Ok(Some(value.to_vec()))),
         Part::Batches => some(&engine.batches, from, |key, value| Load::until(key, value, last)),
         Part::Voided => some(&engine.voided, from, |key, value| {
             Ok(Voiding::decode(key, value)?.1.by.le(&last).then(|| value.to_vec()))

@@ -141,6 +141,7 @@ struct Verifying<'a> {
 struct Expected {
     contacts: Tree,
     by_contact: Tree,
+    by_campaign: Tree,
     lists: Tree,
 }
 
@@ -159,7 +160,7 @@ impl Verifying<'_> {
         if value.len() > PIECE {
             let problem = format!("its value has {} octets, more than {PIECE}", value.len());
             let remedy = match tree {
-                "contacts" | "by_contact" | "lists" => Remedy::Rebuild,
+                "contacts" | "by_contact" | "by_campaign" | "lists" => Remedy::Rebuild,
                 _ => Remedy::Restore,
             };
             self.find(tree, shown(key), problem, remedy);
@@ -170,6 +171,7 @@ impl Verifying<'_> {
         let expected = Expected {
             contacts: db.open_tree("contacts")?,
             by_contact: db.open_tree("by_contact")?,
+            by_campaign: db.open_tree("by_campaign")?,
             lists: db.open_tree("lists")?,
         };
         self.marks()?;
@@ -180,6 +182,11 @@ impl Verifying<'_> {
             Head::read(key, value).is_ok_and(|head| head.batch.is_some_and(|batch| undone.contains(&batch)))
         })?;
         self.compare("by_contact", &by_contact, &expected.by_contact, &|_, _| false)?;
+        // Until it is whole nobody reads it. What is known of a campaign itself outlives whom it was known by.
+        if self.engine.is_indexed {
+            let by_campaign = self.engine.by_campaign.clone();
+            self.compare("by_campaign", &by_campaign, &expected.by_campaign, &|key, _| key.len() == 16)?;
+        }
         let lists = self.engine.lists.clone();
         self.compare("lists", &lists, &expected.lists, &|_, value| !lists::counts(value, &undone))?;
         self.ledger()
@@ -293,7 +300,7 @@ impl Verifying<'_> {
         expected: &Expected,
         on_record: &OnRecord,
     ) -> Result<(), StoreError> {
-        let mut changes = ContactChanges::new(self.engine, &expected.contacts, on_record);
+        let mut changes = ContactChanges::new(self.engine, &expected.contacts, &expected.by_campaign, on_record);
         let mut lists = ListChanges::new(&expected.lists);
         for stored in gathered {
             // What is undone may itself be damaged; that is told where it stands.
@@ -310,6 +317,8 @@ impl Verifying<'_> {
             let is_missing = |target: &EventId| matches!(known(target), Ok(None));
             changes.voided.keys().copied().filter(is_missing).collect()
         };
+        let mut by_campaign = Batch::default();
+        changes.campaign_entries().for_each(|(key, value)| by_campaign.insert(key, value));
         let mut contacts = Batch::default();
         for (key, value) in changes.entries {
             match value {
@@ -321,6 +330,7 @@ impl Verifying<'_> {
         changes.by_contact.into_iter().for_each(|key| by_contact.insert(key, &[]));
         expected.contacts.apply_batch(contacts)?;
         expected.by_contact.apply_batch(by_contact)?;
+        expected.by_campaign.apply_batch(by_campaign)?;
         lists.apply()?;
         for target in missing {
             self.find("voided", target.to_string(), "an event undid it, and it is not noted here", Remedy::Rebuild);

@@ -86,17 +86,21 @@ fn a_complaint_is_told_as_such_and_as_what_it_suppresses() {
     assert_eq!(told(&events), [vec![complaint, suppress], vec![complaint], vec![(Occasion::Suppress, State::Bounced)]]);
 }
 
+fn activity(level: Level) -> What {
+    What::Activity { level, campaign: None, uid: None, reason: String::new() }
+}
+
 #[test]
 fn a_release_is_told_whoever_releases() {
     let hard = event(0, bounce(BounceType::Hard, "77"));
     let suppress = vec![(Occasion::Suppress, State::Bounced)];
     let release = vec![(Occasion::Release, State::Active)];
     let undo = What::Void { target: hard.id, reason: "not so".to_owned(), uid: 0 };
-    for what in [reactivate(false), What::Activity { level: Level::PURCHASE, campaign: None }, undo] {
+    for what in [reactivate(false), activity(Level::PURCHASE), undo] {
         let events = [hard.clone(), event(1, what.clone())];
         assert_eq!(told(&events), [suppress.clone(), release.clone()], "{what:?}");
     }
-    let stronger = [hard.clone(), event(1, What::Activity { level: Level::OPEN, campaign: None })];
+    let stronger = [hard.clone(), event(1, activity(Level::OPEN))];
     assert_eq!(told(&stronger), [suppress.clone(), vec![]], "too weak a sign of life");
     // The timer dates its release back; it was recorded later, and what came between still counts.
     let mut timer = event(9, reactivate(true));
