@@ -138,8 +138,14 @@ pub(super) struct Parameters(BTreeMap<String, String>);
 impl Parameters {
     /// Reads the query of a request; an empty value is as good as none.
     pub fn read(request: &Request, known: &[&str]) -> Result<Parameters, Refusal> {
-        let query = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri())
-            .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "invalid-query", "the query cannot be read"))?;
+        let message = "the query is not percent-encoded UTF-8";
+        let unreadable = || Refusal::new(StatusCode::BAD_REQUEST, "invalid-query", message);
+        // The reader below would put something else in the place of what it cannot decode.
+        if !is_percent_encoded(request.uri().query().unwrap_or_default()) {
+            return Err(unreadable());
+        }
+        let query = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(request.uri());
+        let query = query.map_err(|_| unreadable())?;
         let mut parameters = BTreeMap::new();
         for (name, value) in query.0 {
             if !known.contains(&name.as_str()) {
@@ -174,6 +180,20 @@ impl Parameters {
         })?;
         Ok(flag.unwrap_or(false))
     }
+}
+
+/// Whether every escape has two digits, and the octets they stand for are UTF-8 with those around them.
+fn is_percent_encoded(query: &str) -> bool {
+    let mut octets = Vec::with_capacity(query.len());
+    let mut pieces = query.split('%');
+    octets.extend_from_slice(pieces.next().unwrap_or_default().as_bytes());
+    for piece in pieces {
+        let digits = piece.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let Some(octet) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) else { return false };
+        octets.push(octet);
+        octets.extend_from_slice(&piece.as_bytes()[2..]);
+    }
+    std::str::from_utf8(&octets).is_ok()
 }
 
 /// How a list is written.
@@ -321,5 +341,9 @@ mod tests {
             assert!(refusal.message.contains(want), "{uri}: {}", refusal.message);
         }
         assert_eq!(read("/?since=").expect("fine").get("since"), None);
+        assert_eq!(read("/?since=%C3%A9+x").expect("fine").get("since"), Some("é x"));
+        for uri in ["/?since=%ff", "/?since=%", "/?since=%4", "/?since=%zz", "/?since=%C3", "/?%ff=1"] {
+            assert_eq!(read(uri).expect_err(uri).status, StatusCode::BAD_REQUEST, "{uri}");
+        }
     }
 }

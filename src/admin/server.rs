@@ -5,6 +5,8 @@
 //! on each, and nothing but that answer.
 
 use super::access::{self, Access};
+use super::crowd::{Answering, InHand};
+use super::half_closed::Watched;
 use super::linger::Lingering;
 use super::routes::{self, App};
 use crate::hooks::Hooks;
@@ -12,6 +14,7 @@ use crate::service::Service;
 use axum::Router;
 use axum::extract::Request;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::socket::Backlog;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -23,7 +26,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower_service::Service as _;
 
-/// Connections served at once; further ones wait in the listener's queue.
+/// Connections served at once; further ones wait in the listener's queue, and idle ones give way to them.
 const CONNECTIONS: usize = 128;
 /// Of these, connections of peers that may do nothing.
 const STRANGERS: usize = 8;
@@ -170,6 +173,8 @@ async fn bind(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
         Err(error) => return Err(error),
     }
     let listener = UnixListener::bind(path)?;
+    // As many as the kernel allows may wait: who finds no room there is refused without a word.
+    nix::sys::socket::listen(&listener, Backlog::MAXALLOWABLE)?;
     // Everybody may connect; who may do what is decided by peer credentials (see the module's words).
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
     let made = std::fs::symlink_metadata(path)?;
@@ -181,8 +186,10 @@ async fn serve(listener: UnixListener, settings: Settings, app: Arc<App>, mut st
     let settings = Arc::new(settings);
     let (places, strangers) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Semaphore::new(STRANGERS)));
     let mut connections = JoinSet::new();
+    let (crowded, crowd) = watch::channel(false);
     loop {
         while connections.try_join_next().is_some() {}
+        crowded.send_if_modified(|crowded| std::mem::replace(crowded, places.available_permits() == 0) != *crowded);
         let place = tokio::select! {
             place = places.clone().acquire_owned() => place.expect("the semaphore is never closed"),
             () = stopped(&mut stop) => break,
@@ -194,9 +201,9 @@ async fn serve(listener: UnixListener, settings: Settings, app: Arc<App>, mut st
         match stream {
             Ok(stream) => {
                 let (router, settings) = (router.clone(), settings.clone());
-                let (strangers, stop) = (strangers.clone(), stop.clone());
+                let (strangers, until) = (strangers.clone(), Until { stop: stop.clone(), crowd: crowd.clone() });
                 connections.spawn(async move {
-                    admit(stream, router, settings, strangers, stop).await;
+                    admit(stream, router, settings, strangers, until).await;
                     drop(place);
                 });
             }
@@ -220,13 +227,7 @@ async fn drain(mut connections: JoinSet<()>) {
     }
 }
 
-async fn admit(
-    stream: UnixStream,
-    router: Router,
-    settings: Arc<Settings>,
-    strangers: Arc<Semaphore>,
-    stop: watch::Receiver<bool>,
-) {
+async fn admit(stream: UnixStream, router: Router, settings: Arc<Settings>, strangers: Arc<Semaphore>, until: Until) {
     let Ok(peer) = stream.peer_cred() else { return };
     let look_up = tokio::task::spawn_blocking(move || access::look_up(peer.uid(), peer.gid(), &settings));
     let caller = match tokio::time::timeout(LOOK_UP_TIME, look_up).await {
@@ -236,35 +237,58 @@ async fn admit(
             return;
         }
     };
+    let stream = Watched::over(stream);
+    let gone = stream.clone().gone();
     match caller.access {
         Access::Nothing => {
             if let Ok(_place) = strangers.try_acquire() {
                 tracing::info!(uid = caller.uid, "refused on the admin socket");
-                let refusing = converse(stream, routes::nothing(), false, stop);
+                let refusing = converse(stream, routes::nothing(), false, until, gone);
                 let _ = tokio::time::timeout(STRANGER_TIME, refusing).await;
             }
         }
-        Access::Read | Access::Write => converse(stream, router.layer(axum::Extension(caller)), true, stop).await,
+        Access::Read | Access::Write => {
+            converse(stream, router.layer(axum::Extension(caller)), true, until, gone).await
+        }
     }
 }
 
+/// What ends a connection besides its peer.
+#[derive(Clone)]
+struct Until {
+    /// The server stops.
+    stop: watch::Receiver<bool>,
+    /// Others wait for its place.
+    crowd: watch::Receiver<bool>,
+}
+
 /// Answers the requests of one connection.
-async fn converse<S>(stream: S, router: Router, keep_alive: bool, mut stop: watch::Receiver<bool>)
+async fn converse<S>(stream: S, router: Router, keep_alive: bool, until: Until, gone: impl Future<Output = ()>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Until { mut stop, crowd } = until;
+    let in_hand = InHand::default();
+    let asked = in_hand.clone();
     let answer = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-        router.clone().call(request.map(|body| axum::body::Body::new(Lingering::over(body))))
+        let (mut router, asked) = (router.clone(), asked.one());
+        async move {
+            let answer = router.call(request.map(|body| axum::body::Body::new(Lingering::over(body)))).await?;
+            Ok::<_, std::convert::Infallible>(answer.map(|body| Answering { body, _asked: asked }))
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(HEADER_BYTES)
         .keep_alive(keep_alive)
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), answer);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = in_hand.give_way(crowd) => return,
+        () = gone => return,
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -278,6 +302,7 @@ where
 async fn serve_metrics(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(STRANGERS));
     let mut connections = JoinSet::new();
+    let (_never, crowd) = watch::channel(false);
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
@@ -288,9 +313,13 @@ async fn serve_metrics(listener: TcpListener, router: Router, mut stop: watch::R
             Ok(stream) => {
                 // Whoever comes when all places are taken is let go; a scraper comes again.
                 let Ok(place) = places.clone().try_acquire_owned() else { continue };
-                let (router, stop) = (router.clone(), stop.clone());
+                let (router, until) = (router.clone(), Until { stop: stop.clone(), crowd: crowd.clone() });
                 connections.spawn(async move {
-                    let _ = tokio::time::timeout(STRANGER_TIME, converse(stream, router, false, stop)).await;
+                    let _ = tokio::time::timeout(
+                        STRANGER_TIME,
+                        converse(stream, router, false, until, std::future::pending()),
+                    )
+                    .await;
                     drop(place);
                 });
             }
