@@ -1,6 +1,8 @@
 //! The admin socket before a crowd, and before people who mean harm: whatever they do, they get a clear answer or
 //! none, the daemon stays small, and mail goes on.
 
+// dialogues.rs uses the rest of it.
+#[allow(dead_code)]
 #[path = "common/mta.rs"]
 mod mta;
 

@@ -53,7 +53,7 @@ impl<R: BufRead> Recipients<R> {
     ///
     /// # Errors
     /// One of the input, and [`io::ErrorKind::InvalidData`] where no column of addresses can be told.
-    pub fn next(&mut self) -> io::Result<Option<Record>> {
+    pub fn read(&mut self) -> io::Result<Option<Record>> {
         loop {
             let mut raw = Vec::new();
             match self.lines.next(&mut raw)? {
@@ -166,7 +166,7 @@ mod tests {
     fn read(list: &str, column: Option<&str>) -> Result<Vec<String>, String> {
         let mut recipients = Recipients::new(list.as_bytes(), column.map(str::to_owned));
         let mut told = Vec::new();
-        while let Some(record) = recipients.next().map_err(|error| error.to_string())? {
+        while let Some(record) = recipients.read().map_err(|error| error.to_string())? {
             told.push(match record {
                 Record::Header(raw) => format!("header {}", String::from_utf8_lossy(&raw)),
                 Record::Recipient { line, address, .. } => format!("{line} {address}"),
@@ -220,7 +220,7 @@ mod tests {
         let list = "email,note\njoe@example.org,\"two\nlines\"\n";
         let mut recipients = Recipients::new(list.as_bytes(), None);
         let mut raw = Vec::new();
-        while let Ok(Some(Record::Header(record) | Record::Recipient { raw: record, .. })) = recipients.next() {
+        while let Ok(Some(Record::Header(record) | Record::Recipient { raw: record, .. })) = recipients.read() {
             raw.extend([record, b"\n".to_vec()].concat());
         }
         assert_eq!(raw, list.as_bytes());

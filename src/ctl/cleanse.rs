@@ -56,7 +56,7 @@ pub fn check(client: &Client, asked: &CheckArguments, out: &mut Output) -> Resul
     let mut recipients = Recipients::new(input, asked.column.clone());
     let mut progress = Progress::new(0, 0);
     loop {
-        let record = recipients.next().map_err(|error| match error.kind() {
+        let record = recipients.read().map_err(|error| match error.kind() {
             io::ErrorKind::InvalidData => Failure::new(Exit::Data, format!("{name}: {error}")),
             _ => no_input(error),
         })?;
