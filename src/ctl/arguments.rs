@@ -563,6 +563,9 @@ pub struct ReportArguments {
     /// Print CSV
     #[arg(long)]
     pub csv: bool,
+    /// Write all of it as one page for a browser to this file; `-` is standard output
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["responses", "csv", "json"])]
+    pub html: Option<PathBuf>,
 }
 
 /// How to watch.

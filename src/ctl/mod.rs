@@ -31,6 +31,7 @@ mod output;
 mod policy;
 mod progress;
 mod report;
+mod report_html;
 mod rows;
 mod show;
 mod table;

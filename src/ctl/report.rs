@@ -6,6 +6,7 @@ use super::chart::{self, Mark, Style};
 use super::client::{Body, Client, encoded};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
+use super::report_html;
 use super::table::{aligned, clean};
 use super::when;
 use crate::admin::wire::word;
@@ -21,6 +22,9 @@ pub fn report(client: &Client, asked: &ReportArguments, out: &mut Output) -> Res
     let Some(campaign) = &asked.campaign else { return campaigns::all(client, asked, out) };
     campaigns::not_both(asked.csv, out)?;
     let target = format!("/v1/campaigns/{}", encoded(campaign));
+    if let Some(file) = &asked.html {
+        return report_html::write(client, &target, file, out);
+    }
     if asked.responses {
         return responses(client, &target, asked.csv, out);
     }

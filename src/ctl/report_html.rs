@@ -1,0 +1,206 @@
+//! `report --html`: the report of a campaign as one page that needs nothing else.
+//!
+//! In: `GET /v1/campaigns/{id}`, and its responses as they stream in. Out: a file that is there whole or not at
+//! all. The first rows stand in the page as a table; all of them as JSON beside it, from which the page's script
+//! shows some at a time. So memory is bounded here and in the browser, and readers without scripts have a table.
+
+mod charts;
+mod page;
+mod text;
+
+use super::client::{Body, Client};
+use super::exit::{Exit, Failure};
+use super::output::{Output, read};
+use crate::admin::wire_campaigns::{CampaignAnswer, CampaignResponse};
+use jiff::Timestamp;
+use page::{Row, around};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use text::{count, html};
+
+/// Rows in the table itself: what is read without scripts.
+const TABLE: u64 = 500;
+/// Rows in the page. A browser holds them all; more are for the CSV.
+const ROWS: u64 = 100_000;
+
+/// Writes the page of the campaign behind `target` to `file`; `-` is standard output.
+pub fn write(client: &Client, target: &str, file: &Path, out: &mut Output) -> Result<Exit, Failure> {
+    let report: CampaignAnswer = read(&client.ask(target, Body::None)?)?;
+    let rows = if file == Path::new("-") {
+        page(client, target, &report, &mut |text| out.octets(text.as_bytes()))?
+    } else {
+        let mut place = Place::for_file(file).map_err(|error| cannot_write(file, &error))?;
+        let rows = page(client, target, &report, &mut |text| {
+            place.out.write_all(text.as_bytes()).map_err(|error| cannot_write(file, &error))
+        })?;
+        place.finish().map_err(|error| cannot_write(file, &error))?;
+        rows
+    };
+    if rows > ROWS {
+        eprintln!("the page has the first {} of {} rows; --responses --csv has all", count(ROWS), count(rows));
+    }
+    Ok(Exit::Yes)
+}
+
+fn cannot_write(file: &Path, error: &io::Error) -> Failure {
+    Failure::new(Exit::Output, format!("{}: {error}", file.display()))
+}
+
+/// Writes the page piece by piece and says how many rows there are.
+fn page(
+    client: &Client,
+    target: &str,
+    report: &CampaignAnswer,
+    write: &mut dyn FnMut(&str) -> Result<(), Failure>,
+) -> Result<u64, Failure> {
+    let around = around(report, Timestamp::now());
+    write(&around.before)?;
+    // The JSON of the first rows waits until the table is closed.
+    let (mut waiting, mut rows) = (Some(String::new()), 0);
+    client.follow(&format!("{target}/responses"), Body::Lines, |line| {
+        rows += 1;
+        if rows > ROWS {
+            return Ok(());
+        }
+        let row = Row::of(&read::<CampaignResponse>(line)?);
+        let json = format!("{}{}", if rows == 1 { "\n" } else { ",\n" }, row.json());
+        match &mut waiting {
+            Some(json_so_far) => {
+                write(&row.html())?;
+                json_so_far.push_str(&json);
+                if rows == TABLE { close(&mut waiting, write) } else { Ok(()) }
+            }
+            None => write(&json),
+        }
+    })?;
+    if waiting.is_some() {
+        close(&mut waiting, write)?;
+    }
+    write("]</script>\n")?;
+    write(&notes(rows, report))?;
+    write(&around.behind)?;
+    Ok(rows)
+}
+
+/// Ends the table and begins the JSON.
+fn close(waiting: &mut Option<String>, write: &mut dyn FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+    write("</tbody>\n</table>\n</div>\n<script type=\"application/json\" id=\"rows\">[")?;
+    write(&waiting.take().unwrap_or_default())
+}
+
+/// What stands below the table: how much of it there is, and how to see the rest.
+fn notes(rows: u64, report: &CampaignAnswer) -> String {
+    let campaign = &report.campaign.0;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@');
+    // Nobody shall copy a hostile name into a shell.
+    let name = if campaign.chars().all(plain) && !campaign.starts_with('-') { campaign } else { "CAMPAIGN" };
+    let command = format!("<code>backstopctl report --responses --csv {}</code>", html(name));
+    let table = match rows {
+        0 => "Nothing came back, and nobody was skipped.".to_owned(),
+        rows if rows > TABLE => {
+            format!("These are the first {} of {} rows. All of them: {command}", count(TABLE), count(rows))
+        }
+        rows => format!("{} {}.", count(rows), if rows == 1 { "row" } else { "rows" }),
+    };
+    let cut = if rows > ROWS {
+        format!(
+            "<p class=\"note\">The page holds the first {} of {} rows, in the order of contacts. All of them: {command}</p>\n",
+            count(ROWS),
+            count(rows)
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "<p id=\"static\" class=\"note\">{table}</p>\n{cut}<div id=\"pager\" class=\"pager\" role=\"group\" \
+         aria-label=\"Pages\" hidden><button id=\"first\" type=\"button\">« First</button> <button id=\"back\" \
+         type=\"button\">‹ Previous</button> <button id=\"on\" type=\"button\">Next ›</button> <button id=\"last\" \
+         type=\"button\">Last »</button></div>\n"
+    )
+}
+
+/// Where the page grows: beside the file it becomes, so that a report that breaks off leaves that as it was.
+struct Place {
+    out: BufWriter<File>,
+    /// Its name meanwhile, and at last; none for what is no file, as a pipe.
+    renamed: Option<(PathBuf, PathBuf)>,
+}
+
+impl Place {
+    fn for_file(file: &Path) -> io::Result<Place> {
+        // A link keeps its place; what it leads to is replaced.
+        let last = match file.canonicalize() {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => file.to_owned(),
+            Err(error) => return Err(error),
+        };
+        if last.exists() && !last.is_file() {
+            // A directory refuses, a device or a pipe takes it.
+            let out = OpenOptions::new().write(true).open(&last)?;
+            return Ok(Place { out: BufWriter::new(out), renamed: None });
+        }
+        let Some(name) = last.file_name() else { return Err(io::ErrorKind::InvalidFilename.into()) };
+        let beside = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
+        let meanwhile = last.with_file_name(beside);
+        let out = OpenOptions::new().write(true).create_new(true).open(&meanwhile)?;
+        let place = Place { out: BufWriter::new(out), renamed: Some((meanwhile, last)) };
+        if let Some((_, last)) = &place.renamed
+            && let Ok(before) = last.metadata()
+        {
+            place.out.get_ref().set_permissions(before.permissions())?;
+        }
+        Ok(place)
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.out.flush()?;
+        if let Some((meanwhile, last)) = &self.renamed {
+            self.out.get_ref().sync_all()?;
+            std::fs::rename(meanwhile, last)?;
+        }
+        self.renamed = None;
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some((meanwhile, _)) = &self.renamed {
+            // Nothing to be done if it fails: the name tells what it is.
+            let _ = std::fs::remove_file(meanwhile);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_breaks_off_leaves_what_was_there() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("page.html");
+        std::fs::write(&file, "before").expect("written");
+        let mut place = Place::for_file(&file).expect("writable");
+        place.out.write_all(b"half a pa").expect("written");
+        drop(place);
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), "before");
+        let mut place = Place::for_file(&file).expect("writable");
+        place.out.write_all(b"a page").expect("written");
+        place.finish().expect("renamed");
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), "a page");
+        assert_eq!(std::fs::read_dir(directory.path()).expect("there").count(), 1);
+    }
+
+    #[test]
+    fn a_device_is_written_to_and_a_directory_is_refused() {
+        let mut place = Place::for_file(Path::new("/dev/null")).expect("writable");
+        place.out.write_all(b"a page").expect("written");
+        place.finish().expect("nothing to rename");
+        assert!(!Path::new("/dev/null").is_file());
+        let directory = tempfile::tempdir().expect("a directory");
+        assert!(Place::for_file(directory.path()).is_err());
+        assert!(Place::for_file(&directory.path().join("no/page.html")).is_err());
+    }
+}
