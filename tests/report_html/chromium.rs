@@ -85,8 +85,7 @@ impl Chromium {
             _profile: profile,
         };
         let target = chromium.ask("Target.createTarget", json!({"url": "about:blank"}));
-        let attached =
-            chromium.ask("Target.attachToTarget", json!({"targetId": target["targetId"], "flatten": true}));
+        let attached = chromium.ask("Target.attachToTarget", json!({"targetId": target["targetId"], "flatten": true}));
         chromium.session = attached["sessionId"].as_str().expect("a session").to_owned();
         for domain in ["Page", "Runtime", "Log", "Network"] {
             chromium.ask(&format!("{domain}.enable"), json!({}));
