@@ -254,6 +254,14 @@ const UNREADABLE: &str = r#"(() => {
     const [a, b] = [light(ink), light(behind(node))].sort((x, y) => y - x);
     if ((a + .05) / (b + .05) < 4.5) found.push(`${node.tagName}.${node.className} ${ink} on ${behind(node)}: ${node.textContent.slice(0, 40)}`);
   }
+  for (const drawn of document.querySelectorAll('svg')) {
+    let before = null;
+    for (const label of drawn.querySelectorAll('text[text-anchor=middle]')) {
+      const box = label.getBoundingClientRect();
+      if (before && box.left < before.right + 2) found.push(`${label.textContent} is written over the label before it`);
+      before = box;
+    }
+  }
   const wide = document.documentElement.scrollWidth;
   if (wide > innerWidth) found.push(`${wide} px wide in a window of ${innerWidth}`);
   return Array.from(new Set(found)).slice(0, 20);

@@ -564,7 +564,7 @@ pub struct ReportArguments {
     #[arg(long)]
     pub csv: bool,
     /// Write all of it as one page for a browser to this file; `-` is standard output
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["responses", "csv", "json"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["responses", "csv", "json", "provider", "day"], requires = "campaign")]
     pub html: Option<PathBuf>,
 }
 

@@ -295,7 +295,8 @@ fn chart(
     }
     // Few days make no broad columns.
     let slot = 100.0 / columns.len().max(10) as f64;
-    let (close, apart) = (columns.len().div_ceil(14), columns.len().div_ceil(5));
+    // Five labels have room on a phone.
+    let apart = columns.len().div_ceil(5);
     for (place, ((day, _), numbers)) in columns.iter().zip(&all).enumerate() {
         let left = place as f64 * slot;
         chart += &format!("<g><title>{day}: {}</title>", words(numbers));
@@ -314,14 +315,9 @@ fn chart(
             below += number;
         }
         chart += "</g>";
-        if place % close == 0 || place % apart == 0 {
-            let class = match (place % close == 0, place % apart == 0) {
-                (true, true) => "tick",
-                (true, false) => "tick roomy",
-                (false, _) => "tick narrow",
-            };
+        if place % apart == 0 {
             chart += &format!(
-                "<text class=\"{class}\" x=\"{:.3}%\" y=\"{:.0}\" text-anchor=\"middle\">{}</text>",
+                "<text class=\"tick\" x=\"{:.3}%\" y=\"{:.0}\" text-anchor=\"middle\">{}</text>",
                 left + slot / 2.0,
                 HEIGHT + 28.0,
                 day.strftime("%d %b")
