@@ -145,8 +145,7 @@ pub fn providers(rows: &[ProviderRow]) -> String {
     let most = parts.iter().map(|(_, figures)| figures.bounces).max().unwrap_or(0);
     let kinds = kinds(parts.iter().map(|(_, figures)| figures));
     let mut table = format!(
-        "<table class=\"bars providers\" role=\"table\"><caption>Bounces of each provider, {}, on the same scale; rates \
-         of those sent to it</caption><thead role=\"rowgroup\"><tr role=\"row\">\
+        "<table class=\"bars providers\" role=\"table\"><caption>Bounces of each provider, on the same scale; rates are of those sent to it {}</caption><thead role=\"rowgroup\"><tr role=\"row\">\
          <th role=\"columnheader\" scope=\"col\">Provider</th><td role=\"cell\"></td>",
         legend(kinds)
     );
@@ -240,7 +239,8 @@ pub fn days(rows: &[DayRow]) -> String {
 /// One column a day; one for several if there were too many, each named by its first.
 fn columns(by_day: &BTreeMap<Date, Figures>, first: Date, last: Date) -> Vec<(Date, Figures)> {
     let span = i64::from((last - first).get_days()) + 1;
-    let width = (span + COLUMNS - 1) / COLUMNS;
+    // A day, or whole weeks: a campaign that is sent weekly has no gaps then that are not its own.
+    let width = if span <= COLUMNS { 1 } else { (span + COLUMNS - 1) / COLUMNS / 7 * 7 + 7 };
     let mut columns: Vec<(Date, Figures)> = (0..(span + width - 1) / width)
         .map(|column| (first.saturating_add((column * width).days()), Figures::default()))
         .collect();
@@ -297,6 +297,7 @@ fn chart(
     let slot = 100.0 / columns.len().max(10) as f64;
     // Five labels have room on a phone.
     let apart = columns.len().div_ceil(5);
+    let years = columns.first().map(|column| column.0.year()) != columns.last().map(|column| column.0.year());
     for (place, ((day, _), numbers)) in columns.iter().zip(&all).enumerate() {
         let left = place as f64 * slot;
         chart += &format!("<g><title>{day}: {}</title>", words(numbers));
@@ -320,7 +321,7 @@ fn chart(
                 "<text class=\"tick\" x=\"{:.3}%\" y=\"{:.0}\" text-anchor=\"middle\">{}</text>",
                 left + slot / 2.0,
                 HEIGHT + 28.0,
-                day.strftime("%d %b")
+                day.strftime(if years { "%b %Y" } else { "%d %b" })
             );
         }
     }
@@ -389,7 +390,7 @@ mod tests {
     fn many_days_share_columns_and_none_is_lost() {
         let parts = [day("1999-01-01", 3), day("2026-03-02", 1)];
         let shown = days(&parts);
-        assert!(shown.contains("each column 166 days"), "{shown}");
+        assert!(shown.contains("each column 168 days"), "{shown}");
         assert!(shown.contains("aria-label=\"Bounces: 4 hard, 0 soft in 60 columns; 3 at most in one\""), "{shown}");
     }
 
