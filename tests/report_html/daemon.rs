@@ -25,7 +25,7 @@ pub fn report(told: Told, directory: &Path, file: &str) -> Output {
             let mut stream = stream.expect("a client");
             let mut lines = BufReader::new(stream.try_clone().expect("cloned")).lines();
             let request = lines.next().expect("a request").expect("a request");
-            while lines.next().expect("headers").expect("headers") != "" {}
+            while !lines.next().expect("headers").expect("headers").is_empty() {}
             stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").expect("listened to");
             let mut piece = |text: &str| write!(stream, "{:x}\r\n{text}\r\n", text.len());
             if !request.contains("/responses ") {
