@@ -115,6 +115,7 @@ fn alerts(config: &ConfigState, counters: &BTreeMap<String, u64>, watch: &Watch)
         let code = code.to_owned();
         Alert { code, message }
     }));
+    debug_assert!(alerts.iter().all(|alert| ALERTS.contains(&alert.code.as_str())), "each is in the table");
     alerts
 }
 

@@ -3,28 +3,13 @@
 use backstop::ops::config::Config;
 use backstop::ops::daemon::{self, Failure, explain};
 use backstop::ops::logging;
+use backstop::ops::options::Options;
 use backstop::store::Store;
 use clap::Parser;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 const EX_USAGE: u8 = 64;
-
-/// Keeps a bulk sender from mailing people it must not mail: a milter and bounce reader beside Postfix.
-#[derive(Parser)]
-#[command(name = "backstopd", version, after_help = "See backstopd(8) and backstop.toml(5).")]
-struct Options {
-    /// The configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/backstop/backstop.toml")]
-    config: PathBuf,
-    /// Say what is wrong with the configuration and the rules, if anything is, and end: 0 or 78
-    #[arg(long, conflicts_with = "rebuild")]
-    check_config: bool,
-    /// Make every contact record anew from the events, while no daemon runs, and end
-    #[arg(long)]
-    rebuild: bool,
-}
 
 fn main() -> ExitCode {
     let options = match Options::try_parse() {

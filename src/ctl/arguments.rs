@@ -192,12 +192,29 @@ pub enum Command {
     },
     /// The table of bounce codes
     Codes(ListOutput),
+    /// A script that completes commands and options in a shell
+    Completions {
+        /// bash, zsh or fish
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
     /// The rules that judge replies
     Rules {
         /// What to do with them.
         #[command(subcommand)]
         command: RulesCommand,
     },
+}
+
+/// Shells that completions can be made for.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Shell {
+    /// For `/usr/share/bash-completion/completions/backstopctl`
+    Bash,
+    /// For `/usr/share/zsh/site-functions/_backstopctl`
+    Zsh,
+    /// For `/usr/share/fish/vendor_completions.d/backstopctl.fish`
+    Fish,
 }
 
 /// Where the keys are if nothing else is said.

@@ -2,8 +2,8 @@
 //!
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
 //! `show`, `explain`, `list`, `change`, `undo`, `confirm`, `entries`, `activity`, `bulk`, `ingest`, `events`, `hooks`, `policy`,
-//! `campaigns`, `report` and `top` ask it; `backup` takes a copy from it; `offline`, `keys` and most of `db` need no
-//! daemon; `table` aligns columns and keeps
+//! `campaigns`, `report` and `top` ask it; `backup` takes a copy from it; `offline`, `keys`, `completions` and most of
+//! `db` need no daemon; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
 
 mod activity;
@@ -15,6 +15,7 @@ mod change;
 mod chart;
 mod cleanse;
 mod client;
+mod completions;
 mod confirm;
 mod db;
 mod entries;
@@ -40,7 +41,8 @@ mod undo;
 mod when;
 
 pub use arguments::{
-    Arguments, Command, DbCommand, EntriesCommand, HooksCommand, KeysCommand, PolicyCommand, RulesCommand, TokenCommand,
+    Arguments, Command, DbCommand, EntriesCommand, HooksCommand, KeysCommand, PolicyCommand, RulesCommand, Shell,
+    TokenCommand,
 };
 pub use exit::{Exit, Failure};
 

@@ -20,7 +20,7 @@ pub use super::line::{AddressKey, set_addresses};
 /// What happened, as logged and counted. [`EVENTS`] has the name of each.
 #[derive(Debug)]
 pub enum LogEvent<'a> {
-    /// A recipient was taken off an outgoing message (or would have been, in shadow mode).
+    /// A recipient was taken off an outgoing message. With `shadow=true` it would have been.
     Skip {
         /// Queue id.
         queue_id: &'a str,
@@ -35,7 +35,7 @@ pub enum LogEvent<'a> {
         /// Shadow mode.
         shadow: bool,
     },
-    /// All recipients were suppressed: the message was discarded.
+    /// All recipients of an outgoing message were taken off: it was discarded.
     Discard {
         /// Queue id.
         queue_id: &'a str,
@@ -53,7 +53,7 @@ pub enum LogEvent<'a> {
         /// The rule that judged it, `-` where none had to.
         rule: &'a str,
     },
-    /// A contact's state changed to bounced or suppressed.
+    /// A response suppressed the contact.
     Deactivate {
         /// Queue id.
         queue_id: &'a str,
@@ -69,7 +69,7 @@ pub enum LogEvent<'a> {
         /// Queue id.
         queue_id: &'a str,
     },
-    /// A report that is ours to read cannot be read, or names nobody.
+    /// A report that is ours to read is broken or names nobody. It is kept among the stored events.
     Unreadable {
         /// Queue id.
         queue_id: &'a str,
@@ -81,7 +81,9 @@ pub enum LogEvent<'a> {
         /// Queue id.
         queue_id: &'a str,
     },
-    /// A report could not be recorded and was asked to come again.
+    /// A report could not be recorded, or the signature of a complaint that nothing else vouches for could not be
+    /// checked, and it was asked to come again. For want of the DNS that is done for a day; then the complaint is
+    /// recorded as unverified.
     Tempfail {
         /// Queue id.
         queue_id: &'a str,
@@ -109,14 +111,15 @@ pub enum LogEvent<'a> {
         /// Which limit.
         limit: &'a str,
     },
-    /// Skips or sends could not be written down.
+    /// Skips or sends could not be written down. The mail went as decided.
     Unrecorded {
         /// Queue id.
         queue_id: &'a str,
         /// Why.
         problem: &'a str,
     },
-    /// A person changed something.
+    /// A person changed something (a contact, an event or batch, so many entries), made records or files anew, or took a
+    /// backup. An erasure names nobody.
     Operator {
         /// What was done: `suppress`, `reactivate`, `erase`, `import`, ...
         action: &'a str,
@@ -127,7 +130,9 @@ pub enum LogEvent<'a> {
         /// Why.
         reason: &'a str,
     },
-    /// Reports refer to one message of ours as no mail server does.
+    /// Reports refer to one message of ours as no mail server does: ten times within a day for one recipient, or for ten
+    /// recipients that it was not sent to. Somebody may be trying to have contacts switched off; `backstopctl explain`
+    /// shows what was recorded, `backstopctl undo` takes it back.
     Replay {
         /// Queue id.
         queue_id: &'a str,
@@ -143,7 +148,7 @@ pub enum LogEvent<'a> {
         /// Its admin socket.
         admin: &'a str,
     },
-    /// A new configuration is in force.
+    /// A new configuration is in force, but for the sections that wait for a restart.
     Reload {
         /// The file.
         file: &'a str,
@@ -167,24 +172,24 @@ pub enum LogEvent<'a> {
         /// Why.
         problem: &'a str,
     },
-    /// The timer went through the contacts whose suppression ends by itself.
+    /// The timer let contacts be mailed again whose suppression has ended by itself.
     Release {
         /// Contacts released.
         released: u64,
     },
-    /// The timer could not.
+    /// The timer could not. It tries again within the hour.
     ReleaseFailed {
         /// Why.
         problem: &'a str,
     },
-    /// The message limits know what was sent before the start.
+    /// The message limits know what was sent before the start. Until then they go by what passed since.
     LimitsLoaded {
         /// Sends counted.
         sends: u64,
         /// To so many contacts.
         contacts: u64,
     },
-    /// The ledger could not be read: the message limits know less than was sent.
+    /// The ledger could not be read: the message limits go by what passed since the start.
     LimitsNotLoaded {
         /// Why.
         problem: &'a str,
@@ -196,7 +201,7 @@ pub enum LogEvent<'a> {
         /// Id of the notice.
         id: &'a str,
     },
-    /// A hook did not take what it was told; it is told again.
+    /// A hook did not take what it was told; it is told again. `id=-` is trouble with the store.
     HookFailed {
         /// The hook's name.
         hook: &'a str,
@@ -218,14 +223,14 @@ pub enum LogEvent<'a> {
         /// What came of the last.
         problem: &'a str,
     },
-    /// The daemon was asked to end, and drains.
+    /// The daemon was asked to end; messages in hand are finished.
     Stop {
         /// The signal.
         signal: &'a str,
     },
-    /// The daemon has ended in good order.
+    /// The daemon has ended in good order; everything is on disk.
     Stopped,
-    /// A fault of the program itself ended one task; the others go on.
+    /// A fault of the program itself ended one task; the others go on. Please report it.
     Panic {
         /// File, line and column.
         place: &'a str,

@@ -9,6 +9,7 @@ mod hook_section;
 mod keys;
 mod line;
 pub mod logging;
+pub mod options;
 mod policy_section;
 pub mod release;
 pub mod rule_files;

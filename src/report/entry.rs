@@ -84,10 +84,13 @@ pub struct Dialect {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct When {
+    /// What `From` must say.
     #[serde(default, deserialize_with = "pattern")]
     from: Option<Regex>,
+    /// What `Subject` must say.
     #[serde(default, deserialize_with = "pattern")]
     subject: Option<Regex>,
+    /// What the text must say.
     #[serde(default, deserialize_with = "pattern")]
     text: Option<Regex>,
     /// What the text must not say.

@@ -128,17 +128,6 @@ fn every_event_has_its_line_and_its_name() {
 }
 
 #[test]
-fn every_event_is_in_the_manual() {
-    let manual = include_str!("../../../man/backstopd.8");
-    let part = manual.split("\n.SH EVENTS\n").nth(1).expect("a section EVENTS");
-    let part = part.split("\n.SH ").next().expect("split gives at least one piece");
-    let entries = part.lines().filter_map(|line| line.strip_prefix(".B "));
-    let described: Vec<String> = entries.map(|name| name.replace("\\-", "-")).collect();
-    let names: Vec<&str> = EVENTS.iter().map(|(name, _)| *name).collect();
-    assert_eq!(described, names, "backstopd(8), EVENTS");
-}
-
-#[test]
 fn what_is_said_is_counted_and_dated() {
     let before = counters()["stopped"];
     let started = Timestamp::now();
