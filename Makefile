@@ -1,5 +1,5 @@
 # What a person or a machine wants to do with the source. `make` alone tells.
-.PHONY: help build demo test bench fmt lint ci install clean
+.PHONY: help build demo test bench man fmt lint ci install install-docs clean
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
@@ -11,7 +11,8 @@ help:
 	@echo 'make test     every test, with Postfix end to end'
 	@echo 'make bench    speed and memory, beside do-nothing milters in C'
 	@echo 'make build    the two programs, optimised'
-	@echo 'make install  puts them under PREFIX ($(PREFIX))'
+	@echo 'make install  puts them, the manual pages and the completions of shells under PREFIX ($(PREFIX))'
+	@echo 'make man      writes the parts of the manual pages anew that are generated from the source'
 	@echo 'make fmt      formats the source'
 	@echo 'make lint     what the compiler and clippy object to'
 	@echo 'make ci       test, format and lint, as the continuous integration does'
@@ -32,6 +33,9 @@ test:
 bench:
 	benches/run
 
+man:
+	$(CARGO) run --quiet --locked --example man
+
 fmt:
 	$(CARGO) fmt
 
@@ -42,8 +46,19 @@ ci:
 	.ci/run
 
 install: build
+	$(MAKE) install-docs
 	install -D -m 755 target/release/backstopd '$(DESTDIR)$(PREFIX)/sbin/backstopd'
 	install -D -m 755 target/release/backstopctl '$(DESTDIR)$(PREFIX)/bin/backstopctl'
+
+# Apart from the programs, so that it can be tried without an optimised build.
+BACKSTOPCTL = target/release/backstopctl
+share = $(DESTDIR)$(PREFIX)/share
+install-docs:
+	for page in man/*.[0-9]; do install -D -m 644 "$$page" "$(share)/man/man$${page##*.}/$${page##*/}" || exit; done
+	install -d '$(share)/bash-completion/completions' '$(share)/zsh/site-functions' '$(share)/fish/vendor_completions.d'
+	'$(BACKSTOPCTL)' completions bash >'$(share)/bash-completion/completions/backstopctl'
+	'$(BACKSTOPCTL)' completions zsh >'$(share)/zsh/site-functions/_backstopctl'
+	'$(BACKSTOPCTL)' completions fish >'$(share)/fish/vendor_completions.d/backstopctl.fish'
 
 clean:
 	$(CARGO) clean

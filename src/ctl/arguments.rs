@@ -1,4 +1,4 @@
-//! The command line. backstopctl(1) lists the same; a test compares the two.
+//! The command line. backstopctl(1) has a synopsis made from it (`make man`), and a test finds what the page lacks.
 
 mod store;
 

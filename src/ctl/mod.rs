@@ -124,6 +124,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Keys { command } => keys::keys(&command, out),
         Command::Token { command } => keys::token(&command, out),
         Command::Codes(output) => offline::codes(&output, out),
+        Command::Completions { shell } => completions::completions(shell, out),
         Command::Rules { command: RulesCommand::Test { file } } => offline::rules_test(&file, out),
         Command::Rules { command: RulesCommand::List { rules, output } } => {
             offline::rules_list(rules.as_deref(), &output, out)

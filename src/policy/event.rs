@@ -109,10 +109,10 @@ pub enum What {
         campaign: Option<Campaign>,
         /// Its list.
         list: Option<ListId>,
-        /// The message.
+        /// Its Message-ID.
         message_id: Option<MessageId>,
     },
-    /// A recipient was taken off an outgoing message, or would have been (`shadow`).
+    /// A recipient was taken off an outgoing message, or with `shadow` would have been.
     Skip {
         /// Why.
         reason: SkipReason,
@@ -234,7 +234,7 @@ pub enum What {
     },
     /// A sign of life.
     Activity {
-        /// How strong.
+        /// How strong, 0 to 5, as `backstopctl activity` is told.
         level: Level,
         /// The campaign it answers.
         #[serde(skip_serializing_if = "Option::is_none", default)]

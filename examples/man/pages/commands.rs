@@ -98,14 +98,18 @@ fn opened(name: &str, command: &Command) -> String {
         line.push_str(&if required { format!(" {bare}") } else { format!(" Oo {bare} Oc") });
     }
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
-    format!("{line}\n{}", mdoc(&sentence(&about)))
+    format!("{line}\n{}", mdoc(&sentences(&about)))
 }
 
 /// The entry with a line for each option that it does not name.
 fn with_options(entry: &str, command: &Command) -> String {
-    let named = |long: &str| entry.split_whitespace().collect::<Vec<_>>().windows(2).any(|pair| {
-        pair[0].ends_with("Fl") && pair[1].trim_start_matches('-') == long
-    });
+    let named = |long: &str| {
+        entry
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .windows(2)
+            .any(|pair| pair[0].ends_with("Fl") && pair[1].trim_start_matches('-') == long)
+    };
     let missing: String = arguments(command)
         .filter(|argument| argument.get_long().is_some_and(|long| !named(long)))
         .map(|argument| format!(".It {}\n{}", macros(argument), mdoc(&help(argument))))
@@ -120,7 +124,8 @@ fn with_options(entry: &str, command: &Command) -> String {
 /// Options in their order, those that must be given first, then the rest of the line.
 fn arguments(command: &Command) -> impl Iterator<Item = &Arg> {
     let own = || command.get_arguments().filter(|argument| !argument.is_global_set() && !argument.is_hide_set());
-    let options = |required| own().filter(move |argument| !argument.is_positional() && argument.is_required_set() == required);
+    let options =
+        |required| own().filter(move |argument| !argument.is_positional() && argument.is_required_set() == required);
     options(true).chain(options(false)).chain(own().filter(|argument| argument.is_positional()))
 }
 
@@ -140,13 +145,23 @@ fn value_of(argument: &Arg) -> Option<String> {
     takes_value.then(|| argument.get_value_names().map_or(String::new(), |names| names.join(" ")))
 }
 
+/// The long help, or where there is none the short one; a sentence or more.
 fn help(argument: &Arg) -> String {
+    match argument.get_id().as_str() {
+        // clap's own words depend on what else there is.
+        "help" => return "Print how it is used.".to_owned(),
+        "version" => return "Print the version.".to_owned(),
+        _ => {}
+    }
     let help = argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
-    sentence(&help)
+    sentences(&help)
 }
 
-/// clap takes the stop from the end of a help text.
-fn sentence(text: &str) -> String {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.ends_with(['.', ':', '?']) { text } else { format!("{text}.") }
+/// clap takes the stop from the end of a paragraph.
+fn sentences(text: &str) -> String {
+    let stopped = |text: &str| {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if text.ends_with(['.', ':', '?']) { text } else { format!("{text}.") }
+    };
+    text.split("\n\n").map(stopped).collect::<Vec<_>>().join(" ")
 }

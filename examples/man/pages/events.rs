@@ -34,6 +34,9 @@ pub fn stored() -> Result<String, String> {
         if event.fields.is_empty() {
             continue;
         }
+        if event.fields.iter().any(|field| field.flat) {
+            text.push_str(&format!("The fields of a {}, below, and:\n", literal(&event.name)));
+        }
         let fields = event.fields.iter().filter(|field| !field.flat).map(field);
         text.push_str(&format!(".RS\n{}.RE\n", fields.collect::<String>()));
     }

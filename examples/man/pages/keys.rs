@@ -1,8 +1,8 @@
 //! The keys of `backstop.toml`: in the page each has an entry written by hand, whose second line tells type and
 //! default. That line is generated, and so is an entry that is missing.
 
-use super::root;
 use super::roff::{literal, prose};
+use super::root;
 use backstop::ops::config::KEYS;
 
 /// A key as `config/backstop.toml` shows it.
@@ -87,7 +87,12 @@ fn with_entry(page: &str, key: &Shown) -> Result<String, String> {
         return Ok(page.to_owned());
     }
     let default = if key.elsewhere { "none" } else { "" };
-    let entry = format!(".TP\n.B {}\n{}{}", literal(&key.name), attributes(key, &format!("default: {default}")), prose(&key.comment));
+    let entry = format!(
+        ".TP\n.B {}\n{}{}",
+        literal(&key.name),
+        attributes(key, &format!("default: {default}")),
+        prose(&key.comment)
+    );
     Ok(format!("{head}{KEYS}{before}{own}{entry}{after}{tail}"))
 }
 
@@ -123,7 +128,9 @@ fn shown() -> Result<Vec<Shown>, String> {
             comment.clear();
         }
     }
-    match KEYS.iter().find(|key| !shown.iter().any(|known| format!("{}.{}", known.section, known.name).trim_start_matches('.') == **key)) {
+    match KEYS.iter().find(|key| {
+        !shown.iter().any(|known| format!("{}.{}", known.section, known.name).trim_start_matches('.') == **key)
+    }) {
         Some(missing) => Err(format!("config/backstop.toml does not show {missing}")),
         None => Ok(shown),
     }

@@ -1,5 +1,7 @@
 //! Text for man(7) and mdoc(7).
 
+use super::source::kebab;
+
 /// A sentence or more, as in a doc comment, for man(7): each sentence on a line of its own, what stands in
 /// backquotes in italics, the names of types plain, references to our own specification left out.
 pub fn prose(text: &str) -> String {
@@ -7,10 +9,15 @@ pub fn prose(text: &str) -> String {
     for (number, piece) in plain(text).split('`').enumerate() {
         match number % 2 {
             0 => out.push_str(&escaped(piece)),
-            _ => out.push_str(&format!("\\fI{}\\fR", literal(piece))),
+            _ => out.push_str(&format!("\\fI{}\\fR", literal(&in_json(piece)))),
         }
     }
     lines(&out)
+}
+
+/// The word that is told for a variant, where one is meant: `imported` for `What::Imported`.
+fn in_json(name: &str) -> String {
+    name.rsplit_once("::").map_or(name.to_owned(), |(_, variant)| kebab(variant))
 }
 
 /// The same for mdoc(7), where what stands in backquotes is told apart by quotes.

@@ -235,7 +235,8 @@ fn string(expression: &Expr) -> Option<String> {
     }
 }
 
-fn kebab(ident: &str) -> String {
+/// The name that serde gives a variant.
+pub fn kebab(ident: &str) -> String {
     let mut name = String::new();
     for letter in ident.chars() {
         if letter.is_ascii_uppercase() && !name.is_empty() {
