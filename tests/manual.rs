@@ -52,11 +52,13 @@ fn the_generated_parts_are_those_of_the_code() {
 #[test]
 fn what_is_missing_in_a_page_is_added_with_what_the_program_says_of_it() {
     let committed = page("backstopctl.1");
-    let start = committed.find(".It Cm batches\n").expect("an entry");
-    let end = committed.find(".It Cm revert").expect("the next");
+    let start = committed.find(".It Cm policy show\n").expect("an entry");
+    let end = start + 1 + committed[start + 1..].find(".It Cm ").expect("the next");
     let without = format!("{}{}", &committed[..start], &committed[end..]);
     let added = rewritten("backstopctl.1", &without).expect("whole");
-    assert!(added.contains("\n.It Cm batches\nEvery import.\n.It Cm revert"), "at its place");
+    let entry = "The table in force: the profile's, with the changes in backstop.toml.\n";
+    let wanted = format!("{}.It Cm policy show\n{entry}{}", &committed[..start], &committed[end..]);
+    assert!(added == wanted, "at its place, with the words of the program");
 
     let option = ".It Fl -forget\nKeep nothing, not even the hash: the address can be mailed again.\n";
     let without = committed.replace(option, "").replace("Oo Fl -forget Oc ", "");
@@ -198,11 +200,14 @@ fn the_dialect_in_the_page_reads_its_sample() {
 #[test]
 fn pages_refer_to_pages_that_there_are() {
     let pages = pages_there_are();
+    let is_page = |word: &str| {
+        word.starts_with("backstop") && word.bytes().all(|octet| octet.is_ascii_lowercase() || b".-".contains(&octet))
+    };
     assert!(pages.len() >= 6, "{pages:?}");
     for name in &pages {
         let text = page(name).replace("\\-", "-").replace("\\fR", " ").replace("\\fB", " ");
         let words: Vec<&str> = text.split_whitespace().collect();
-        for pair in words.windows(2).filter(|pair| pair[0].starts_with("backstop")) {
+        for pair in words.windows(2).filter(|pair| is_page(pair[0])) {
             let number = pair[1].trim_start_matches('(').chars().next().filter(char::is_ascii_digit);
             let is_section = pair[1].len() == 1 || pair[1].starts_with('(');
             if let Some(number) = number.filter(|_| is_section) {

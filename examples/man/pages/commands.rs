@@ -131,7 +131,8 @@ fn arguments(command: &Command) -> impl Iterator<Item = &Arg> {
 
 /// `Fl -list Ar LIST`.
 fn macros(argument: &Arg) -> String {
-    let several = if matches!(argument.get_action(), ArgAction::Append) { " ..." } else { "" };
+    let repeated = matches!(argument.get_action(), ArgAction::Append) && argument.get_value_delimiter().is_none();
+    let several = if repeated { " ..." } else { "" };
     let value = value_of(argument).unwrap_or_default();
     match argument.get_long() {
         None => format!("Ar {value}{several}"),
