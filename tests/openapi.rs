@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use support_admin::*;
 
+/// What needs a hook to tell: `tests/hooks.rs` asks it.
+const ELSEWHERE: [(&str, &str); 2] = [("POST", "/v1/hooks/{hook}/test"), ("POST", "/v1/hooks/{hook}/skip")];
+
 /// Requests that are answered with success, in this order: later ones see what earlier ones did. Words in braces
 /// in a target stand for ids, see [`Ids`].
 const CALLS: &[(&str, &str, &str, &str)] = &[
@@ -63,6 +66,10 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
         "?dry_run=1",
         r#"[{"address": "joe@example.org", "level": 2, "at": "2026-01-01T00:00:00Z"}]"#,
     ),
+    ("GET", "/v1/campaigns", "?limit=1&since=2000-01-01T00:00:00Z&until=2999-01-01T00:00:00Z", ""),
+    ("GET", "/v1/report/providers", "", ""),
+    ("GET", "/v1/report/days", "?since=2026-08-01T00:00:00Z&until=2026-08-21T00:00:00Z", ""),
+    ("GET", "/v1/hooks", "", ""),
     ("GET", "/v1/contacts/{address}", "joe@example.org", ""),
     ("GET", "/v1/contacts/{address}", "ann@example.org", ""),
     ("GET", "/v1/contacts/{address}", "imp@example.org", ""),
@@ -175,7 +182,7 @@ async fn every_request_is_answered_as_it_is_described() {
     backstop.record("joe@example.org", a_minute_ago(), skip).await;
     let ids = Ids { backstop: &backstop, bounced: backstop.bounce("joe@example.org").await.to_string() };
     let called: BTreeSet<(String, String)> =
-        CALLS.iter().map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned())).collect();
+        CALLS.iter().map(|(method, path, ..)| (*method, *path)).chain(ELSEWHERE).map(owned).collect();
     assert_eq!(called, operations.keys().cloned().collect(), "each request stands in CALLS");
     for (method, path, rest, body) in CALLS {
         let operation = operations[&((*method).to_owned(), (*path).to_owned())];
@@ -207,6 +214,10 @@ async fn every_request_is_answered_as_it_is_described() {
             }
         }
     }
+}
+
+fn owned((method, path): (&str, &str)) -> (String, String) {
+    (method.to_owned(), path.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,7 +117,8 @@ fn simple(keyword: &str, wanted: &Value, value: &Value) -> Result<(), String> {
         "enum" => wanted.as_array().expect("words").contains(value),
         "format" => match (wanted.as_str().expect("a word"), value.as_str()) {
             ("date-time", Some(text)) => text.parse::<jiff::Timestamp>().is_ok() && text.ends_with('Z'),
-            ("date-time", None) | ("uint8" | "uint16" | "uint32" | "uint64" | "uint" | "double", _) => true,
+            ("date", Some(text)) => text.parse::<jiff::civil::Date>().is_ok(),
+            ("date-time" | "date", None) | ("uint8" | "uint16" | "uint32" | "uint64" | "uint" | "double", _) => true,
             (other, _) => return Err(format!("format {other} is not known here")),
         },
         "pattern" => {
