@@ -570,7 +570,7 @@ fn the_figures_of_a_store_are_the_same_beside_the_daemon_and_without_it() {
     let without = stats::of(&settings(directory.path())).unwrap();
     assert_eq!(stats::Stats { disk_bytes: 0, ..beside.clone() }, stats::Stats { disk_bytes: 0, ..without });
     assert_eq!((beside.events, beside.contacts, beside.erased, beside.ledger_days), (39, 19, 1, 1));
-    assert_eq!((beside.schema, beside.generation, beside.newest), (2, 1, newest));
+    assert_eq!((beside.schema, beside.generation, beside.newest), (3, 1, newest));
     let events = beside.trees.iter().find(|tree| tree.tree == "events").unwrap();
     assert!(events.entries == 39 && events.octets > 39 * 50, "{events:?}");
     let nothing = stats::of(&settings(&directory.path().join("nothing")));

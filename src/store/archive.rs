@@ -81,8 +81,8 @@ impl Part {
 }
 
 const HEADER: u8 = 0;
-const END: u8 = 7;
-const BROKEN: u8 = 8;
+const END: u8 = 14;
+const BROKEN: u8 = 15;
 
 /// What a backup says of itself at its beginning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
