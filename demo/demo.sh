@@ -19,7 +19,7 @@ fail() {
 }
 
 if [[ ${1:-} != inside ]]; then
-    scripts/install-deps
+    scripts/install-deps demo
     cargo build --locked --quiet --bins
     if [[ $(id -u) != 0 ]]; then
         # Postfix starts as root only. Root of a user namespace will do, where the kernel and /etc/subuid allow it.
