@@ -115,6 +115,45 @@ async fn a_persons_change_is_made_and_a_dry_run_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attributes_and_a_limit_are_set_replaced_and_taken_away() {
+    let backstop = start().await;
+    let because = ["--reason", "asked by phone"];
+    for (arguments, want, said) in [
+        (&["attributes", "joe@example.org", "plan=gold", "--dry-run"][..], 0, "would have plan=gold; nothing was"),
+        (&["attributes", "joe@example.org", "plan=gold", "lang=de"], 0, "joe@example.org: lang=de, plan=gold\n"),
+        (&["attributes", "joe@example.org", "plan=free"], 0, "joe@example.org: plan=free\n"),
+        (
+            &["limit", "joe@example.org", "2/1d", "--dry-run"],
+            0,
+            "would have at most 2 campaign messages in 1d; nothing",
+        ),
+        (&["limit", "joe@example.org", "2/24h"], 0, "joe@example.org: at most 2 campaign messages in 1d\n"),
+        (&["show", "joe@example.org"], 0, "at most 2 campaign messages in 1d"),
+        (&["limit", "joe@example.org", "none", "--json"], 0, "\"limit\":null"),
+        (&["attributes", "joe@example.org", "--clear"], 0, "joe@example.org: no attributes\n"),
+        (&["attributes", "joe@example.org"], 64, ""),
+        (&["attributes", "joe@example.org", "plan=gold", "--clear"], 64, ""),
+        (&["attributes", "joe@example.org", "a b=c"], 65, ""),
+        (&["limit", "joe@example.org", "2/99y"], 65, ""),
+        (&["limit", "joe@example.org", "2"], 64, ""),
+    ] {
+        let arguments = if arguments[0] == "show" { arguments.to_vec() } else { [arguments, &because].concat() };
+        let output = backstop.run(&arguments).await;
+        assert_eq!(output.status.code(), Some(want), "{arguments:?}: {}", stderr(&output));
+        assert!(stdout(&output).contains(said), "{arguments:?}: {}", stdout(&output));
+    }
+    for wordless in [&["attributes", "joe@example.org", "--clear"][..], &["limit", "joe@example.org", "none"]] {
+        assert_eq!(backstop.run(wordless).await.status.code(), Some(64), "no reason");
+    }
+    let contact = backstop.get("/v1/contacts/joe%40example.org").await.json();
+    assert_eq!((&contact["attributes"], &contact["limit"]), (&serde_json::json!({}), &Value::Null));
+    let events = backstop.store.events_of(&address_of("joe@example.org"), 10).expect("readable");
+    assert_eq!(events.len(), 5, "the dry runs left nothing");
+    let json = serde_json::to_value(&events[0]).expect("plain data");
+    assert_eq!(json["reason"], "asked by phone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn status_events_ingest_and_rebuild_are_told_in_words_and_in_json() {
     let backstop = start().await;
     let mail = backstop.directory.path().join("bounce.eml");

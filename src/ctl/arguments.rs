@@ -97,6 +97,10 @@ pub enum Command {
     },
     /// A sign of life: the contact opened, clicked, replied, bought
     Activity(ActivityArguments),
+    /// What is known of a contact, for campaigns that ask for it: replaces what was known
+    Attributes(AttributesArguments),
+    /// How many campaign messages a contact gets at most
+    Limit(LimitArguments),
     /// Addresses and domains that get no campaign mail
     Blocklist {
         /// What to do with it.
@@ -389,6 +393,43 @@ pub struct ActivityArguments {
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
     /// Say what would be recorded, and record nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What is known of a contact.
+#[derive(Debug, Args)]
+pub struct AttributesArguments {
+    /// The contact
+    #[arg(value_name = "ADDR")]
+    pub address: String,
+    /// All that is known of it
+    #[arg(value_name = "NAME=VALUE", required_unless_present = "clear", conflicts_with = "clear")]
+    pub attributes: Vec<String>,
+    /// Nothing is known of it
+    #[arg(long)]
+    pub clear: bool,
+    /// Why; kept with the change
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A contact's own message limit.
+#[derive(Debug, Args)]
+pub struct LimitArguments {
+    /// The contact
+    #[arg(value_name = "ADDR")]
+    pub address: String,
+    /// At most so many messages in so long, as 2/1d or 5/1w; `none`: no limit of its own
+    #[arg(value_name = "N/WINDOW")]
+    pub limit: String,
+    /// Why; kept with the change
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Say what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }

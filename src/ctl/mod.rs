@@ -1,13 +1,14 @@
 //! `backstopctl`: what an operator types, and what is printed for it.
 //!
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
-//! `show`, `explain`, `list`, `change`, `undo`, `confirm`, `entries`, `activity`, `bulk`, `ingest`, `events`, `hooks`, `policy`,
+//! `show`, `explain`, `list`, `change`, `undo`, `confirm`, `entries`, `activity`, `attributes`, `bulk`, `ingest`, `events`, `hooks`, `policy`,
 //! `campaigns`, `report` and `top` ask it; `backup` takes a copy from it; `offline`, `keys`, `completions` and most of
 //! `db` need no daemon; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
 
 mod activity;
 mod arguments;
+mod attributes;
 mod backup;
 mod bulk;
 mod campaigns;
@@ -93,6 +94,8 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
             undo::erase(&client()?, &address, &reason, forget, dry_run, out)
         }
         Command::Activity(told) => activity::activity(&client()?, &told, out),
+        Command::Attributes(asked) => attributes::attributes(&client()?, &asked, out),
+        Command::Limit(asked) => attributes::limit(&client()?, &asked, out),
         Command::Blocklist { command } => entries::entries(&client()?, "blocklist", &command, out),
         Command::Robinson { command } => entries::entries(&client()?, "robinson", &command, out),
         Command::Import(import) => bulk::import(&client()?, &import, out),
