@@ -326,6 +326,21 @@ async fn responses_come_in_pages_or_whole_with_the_words_they_rest_on() {
     assert_eq!(lines[0], columns);
     assert!(lines[450].starts_with("c449@example.org,") && lines[450].contains(",rejected,hard,5.1.1,"));
 
+    for (accept, head) in [("application/x-ndjson", 0), ("text/csv", 1)] {
+        let (mut from, mut pages) = (String::new(), Vec::new());
+        loop {
+            let target = format!("{responses}?limit=200{from}");
+            let page = backstop.send("GET", &target, &[("accept", accept)], b"").await;
+            pages.push(page.text().lines().count() - head);
+            let Some(next) = page.headers.get("backstop-next-cursor") else { break };
+            from = format!("&cursor={}", next.to_str().expect("ASCII").replace('@', "%40"));
+        }
+        assert_eq!(pages, [200, 200, 50], "{accept}");
+        let behind = format!("{responses}?cursor=c199%40example.org");
+        let rest = backstop.send("GET", &behind, &[("accept", accept)], b"").await;
+        assert_eq!(rest.text().lines().count() - head, 250, "{accept}: all that are behind, without a limit");
+    }
+
     let printed = backstop.run(&["report", "77", "--responses", "--csv"]).await;
     assert_eq!(stdout(&printed), csv.text());
 }

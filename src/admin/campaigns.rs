@@ -9,6 +9,7 @@ use super::answer::{Format, Parameters, Refusal, Stream, blocking, json, ndjson}
 use super::campaign_count::{Judge, Word, last_words, record};
 use super::campaign_walk::{Kept, Skip, Walk, Wanted};
 use super::given::{LIMIT, Segment, read_limit};
+use super::listing::{internal, page_of};
 use super::routes::{self, App};
 use super::wire::word;
 use super::wire_campaigns::{CampaignResponse, CampaignResponsesAnswer};
@@ -54,19 +55,16 @@ pub(super) async fn report(State(app): State<Arc<App>>, id: Segment, request: Re
     Ok(json(&report))
 }
 
-/// `GET /v1/campaigns/{id}/responses`: JSON in pages of `limit` contacts; NDJSON and CSV whole.
+/// `GET /v1/campaigns/{id}/responses`: in pages of `limit` contacts; NDJSON and CSV without a `limit` whole.
 pub(super) async fn responses(State(app): State<Arc<App>>, id: Segment, request: Request) -> Result<Response, Refusal> {
     let campaign = read_campaign(id)?;
     let format = Format::wanted(request.headers())?;
-    let query = Parameters::read(&request, if format == Format::Json { &["cursor", "limit"] } else { &[] })?;
-    let limit = read_limit(&query)?;
-    let wanted = match format {
-        Format::Json => Wanted { behind: query.get("cursor").map(str::to_owned), most: limit.unwrap_or(LIMIT) },
-        Format::NdJson | Format::Csv => Wanted::everything(),
-    };
-    let place = match format {
-        Format::Json => None,
-        Format::NdJson | Format::Csv => Some(routes::turn(&app.lists, "the writing of 16 long lists")?),
+    let query = Parameters::read(&request, &["cursor", "limit"])?;
+    let limit = read_limit(&query)?.or((format == Format::Json).then_some(LIMIT));
+    let wanted = Wanted { behind: query.get("cursor").map(str::to_owned), most: limit.unwrap_or(usize::MAX) };
+    let place = match limit {
+        Some(_) => None,
+        None => Some(routes::turn(&app.lists, "the writing of 16 long lists")?),
     };
     let turn = TURNS.acquire().await;
     let store = app.service.store().clone();
@@ -81,17 +79,19 @@ pub(super) async fn responses(State(app): State<Arc<App>>, id: Segment, request:
     drop(asked);
     let next = found.next();
     let told = Told { app, campaign, contacts: found.contacts.into_iter() };
-    let content_type = match format {
-        Format::Json => {
-            let (_, responses) = told.some(usize::MAX).await?;
-            return Ok(json(&CampaignResponsesAnswer { responses, next }));
-        }
-        Format::NdJson => "application/x-ndjson",
-        Format::Csv => "text/csv; charset=utf-8",
-    };
+    if limit.is_some() {
+        let (_, responses) = told.some(usize::MAX).await?;
+        return match format {
+            Format::Json => Ok(json(&CampaignResponsesAnswer { responses, next })),
+            Format::NdJson | Format::Csv => {
+                let body = [opening(format), written(format, &responses).map_err(internal)?].concat();
+                Ok(page_of(format, body, next))
+            }
+        };
+    }
     // The next may walk, however slow this one's reader is.
     drop(turn);
-    let (sender, response) = Stream::answer(content_type);
+    let (sender, response) = Stream::answer(format.content_type());
     tokio::spawn(async move {
         told.to(format, sender).await;
         drop(place);
@@ -118,10 +118,7 @@ impl Told {
     /// Writes all of it; an error breaks the answer off.
     async fn to(self, format: Format, sender: mpsc::Sender<io::Result<Bytes>>) {
         let mut told = self;
-        let mut piece = match format {
-            Format::Csv => Ok(Bytes::from_static(CampaignResponse::CSV_HEAD.as_bytes())),
-            Format::Json | Format::NdJson => Ok(Bytes::new()),
-        };
+        let mut piece = Ok(opening(format));
         loop {
             let broken = piece.is_err();
             let sent = tokio::time::timeout(READER_TIME, sender.send(piece)).await;
@@ -131,10 +128,7 @@ impl Told {
             match told.some(BATCH).await {
                 Ok((rest, responses)) => {
                     told = rest;
-                    piece = match format {
-                        Format::Csv => Ok(responses.iter().map(CampaignResponse::csv).collect::<String>().into()),
-                        Format::Json | Format::NdJson => ndjson(&responses),
-                    };
+                    piece = written(format, &responses);
                 }
                 // The contacts are gone with the work that failed.
                 Err(refusal) => {
@@ -158,6 +152,18 @@ impl Told {
             Ok((self, responses))
         })
         .await
+    }
+}
+
+/// What stands before the first.
+fn opening(format: Format) -> Bytes {
+    Bytes::from_static(if format == Format::Csv { CampaignResponse::CSV_HEAD.as_bytes() } else { b"" })
+}
+
+fn written(format: Format, responses: &[CampaignResponse]) -> io::Result<Bytes> {
+    match format {
+        Format::Json | Format::NdJson => ndjson(responses),
+        Format::Csv => Ok(responses.iter().map(CampaignResponse::csv).collect::<String>().into()),
     }
 }
 

@@ -67,11 +67,16 @@ pub(super) async fn list<R: Row, A: Serialize>(
         return Ok(json(&whole(rows, next)));
     }
     let body = [format.head::<R>().as_bytes(), &written(format, &rows).map_err(internal)?].concat();
+    Ok(page_of(format, body, next))
+}
+
+/// A page of NDJSON or CSV. The cursor may be an address with letters beyond ASCII.
+pub(super) fn page_of(format: Format, body: Vec<u8>, next: Option<String>) -> Response {
     let mut response = ([(header::CONTENT_TYPE, format.content_type())], body).into_response();
-    if let Some(next) = next.and_then(|next| HeaderValue::from_str(&next).ok()) {
+    if let Some(next) = next.and_then(|next| HeaderValue::from_bytes(next.as_bytes()).ok()) {
         response.headers_mut().insert(NEXT_CURSOR, next);
     }
-    Ok(response)
+    response
 }
 
 impl Format {

@@ -6,8 +6,8 @@
 use super::answer::{Format, Parameters, Refusal, Stream, blocking, json, ndjson};
 use super::campaign_count::{Judge, Rows, day_of, number_of};
 use super::campaigns::{TURNS, asked};
-use super::given::read_limit;
-use super::listing::{NEXT_CURSOR, internal};
+use super::given::{read_limit, read_time};
+use super::listing::{internal, page_of};
 use super::routes::{self, App};
 use super::wire_campaigns::CampaignAnswer;
 use super::wire_reports::{CampaignRow, CampaignsAnswer, DayRow, DaysAnswer, Figures, ProviderRow, ProvidersAnswer};
@@ -16,8 +16,8 @@ use crate::store::sent::Sent;
 use crate::store::tally::CampaignTimes;
 use crate::store::{Store, StoreError};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use bytes::Bytes;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
@@ -63,11 +63,8 @@ pub(super) async fn campaigns(State(app): State<Arc<App>>, request: Request) -> 
         }
         (format, Some(limit)) => {
             let (campaigns, next) = page(&app, wanted, limit).await?;
-            let mut response = rows(format, &CampaignRow::csv_head(), &campaigns, CampaignRow::csv)?;
-            if let Some(next) = next.and_then(|place| HeaderValue::from_bytes(written(&place).as_bytes()).ok()) {
-                response.headers_mut().insert(NEXT_CURSOR, next);
-            }
-            Ok(response)
+            let next = next.map(|place| written(&place));
+            rows(format, &CampaignRow::csv_head(), &campaigns, CampaignRow::csv, next)
         }
         (format, None) => whole(app, wanted, format),
     }
@@ -76,8 +73,8 @@ pub(super) async fn campaigns(State(app): State<Arc<App>>, request: Request) -> 
 /// Streams every page.
 fn whole(app: Arc<App>, mut wanted: Wanted, format: Format) -> Result<Response, Refusal> {
     let turn = routes::turn(&app.lists, "the writing of 16 long lists")?;
-    let (content_type, head) = opening(format, &CampaignRow::csv_head());
-    let (sender, response) = Stream::answer(content_type);
+    let head = opening(format, &CampaignRow::csv_head());
+    let (sender, response) = Stream::answer(format.content_type());
     tokio::spawn(async move {
         let mut piece = Ok(Bytes::from(head));
         loop {
@@ -151,7 +148,7 @@ pub(super) async fn providers(State(app): State<Arc<App>>, request: Request) -> 
     let providers = found.by_provider(&sent, PROVIDERS);
     match format {
         Format::Json => Ok(json(&ProvidersAnswer { since: days.0, until: days.1, campaigns, total, providers })),
-        format => rows(format, &ProviderRow::csv_head(), &providers, ProviderRow::csv),
+        format => rows(format, &ProviderRow::csv_head(), &providers, ProviderRow::csv, None),
     }
 }
 
@@ -163,7 +160,7 @@ pub(super) async fn days(State(app): State<Arc<App>>, request: Request) -> Resul
     let total = total(&days);
     match format {
         Format::Json => Ok(json(&DaysAnswer { since: wanted.0, until: wanted.1, campaigns, total, days })),
-        format => rows(format, &DayRow::csv_head(), &days, DayRow::csv),
+        format => rows(format, &DayRow::csv_head(), &days, DayRow::csv, None),
     }
 }
 
@@ -258,12 +255,8 @@ fn must_be_indexed(app: &App) -> Result<(), Refusal> {
     Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "indexing", message))
 }
 
-fn opening(format: Format, csv_head: &str) -> (&'static str, String) {
-    match format {
-        Format::Json => ("application/json", String::new()),
-        Format::NdJson => ("application/x-ndjson", String::new()),
-        Format::Csv => ("text/csv; charset=utf-8", csv_head.to_owned()),
-    }
+fn opening(format: Format, csv_head: &str) -> String {
+    if format == Format::Csv { csv_head.to_owned() } else { String::new() }
 }
 
 fn lines<T: Serialize>(format: Format, rows: &[T], csv: fn(&T) -> String) -> io::Result<Bytes> {
@@ -273,10 +266,15 @@ fn lines<T: Serialize>(format: Format, rows: &[T], csv: fn(&T) -> String) -> io:
     }
 }
 
-fn rows<T: Serialize>(format: Format, head: &str, rows: &[T], csv: fn(&T) -> String) -> Result<Response, Refusal> {
-    let (content_type, head) = opening(format, head);
-    let body = [Bytes::from(head), lines(format, rows, csv).map_err(internal)?].concat();
-    Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
+fn rows<T: Serialize>(
+    format: Format,
+    head: &str,
+    rows: &[T],
+    csv: fn(&T) -> String,
+    next: Option<String>,
+) -> Result<Response, Refusal> {
+    let body = [Bytes::from(opening(format, head)), lines(format, rows, csv).map_err(internal)?].concat();
+    Ok(page_of(format, body, next))
 }
 
 /// A cursor: the time, a blank, the campaign.
@@ -287,10 +285,6 @@ fn written((Reverse(at), campaign): &Place) -> String {
 fn read_place(text: &str) -> Result<Place, String> {
     let read = text.split_once(' ').and_then(|(at, campaign)| Some((Reverse(at.parse().ok()?), campaign.to_owned())));
     read.ok_or_else(|| "a cursor is wanted, as `next` gives it".to_owned())
-}
-
-fn read_time(text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|_| "a time is wanted, as 2026-08-21T03:00:00Z".to_owned())
 }
 
 #[cfg(test)]
