@@ -343,6 +343,31 @@ async fn responses_come_in_pages_or_whole_with_the_words_they_rest_on() {
 
     let printed = backstop.run(&["report", "77", "--responses", "--csv"]).await;
     assert_eq!(stdout(&printed), csv.text());
+    let some = backstop.run(&["report", "77", "--responses", "--csv", "--columns", "code,address"]).await;
+    let lines: Vec<&str> = stdout(&some).lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[450]), (451, "code,address", "5.1.1,c449@example.org"));
+    let names: Vec<&str> = csv.text().lines().next().expect("a head").split(',').collect();
+    let all = backstop.run(&["report", "77", "--responses", "--csv", "--columns", &names.join(",")]).await;
+    assert_eq!(stdout(&all), csv.text().replace("\r\n", "\n"), "every column is as the daemon has it");
+    for (options, head, row) in [
+        (&["campaigns", "--columns", "bounces,campaign"][..], "BOUNCES  CAMPAIGN", "450      77"),
+        (&["campaigns", "--csv", "--columns", "campaign,lists"], "campaign,lists", "77,news.example.com"),
+        (&["report", "--provider", "--csv", "--columns", "hard,provider"], "hard,provider", "450,example.org"),
+        (&["report", "77", "--provider", "--columns", "provider,hard"], "PROVIDER     HARD", "example.org  450"),
+        (&["report", "77", "--day", "--csv", "--columns", "soft,hard"], "soft,hard", "0,450"),
+        (&["report", "--day", "--csv", "--columns", "soft,hard"], "soft,hard", "0,450"),
+    ] {
+        let printed = backstop.run(options).await;
+        assert_eq!(stdout(&printed).lines().take(2).collect::<Vec<_>>(), [head, row], "{options:?}");
+    }
+    for wrong in [
+        &["report", "77", "--columns", "hard"][..],
+        &["report", "77", "--responses", "--columns", "hard"],
+        &["campaigns", "--json", "--columns", "campaign"],
+        &["campaigns", "--json", "--csv"],
+    ] {
+        assert_eq!(backstop.run(wrong).await.status.code(), Some(64), "{wrong:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

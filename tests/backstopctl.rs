@@ -169,6 +169,12 @@ async fn status_events_ingest_and_rebuild_are_told_in_words_and_in_json() {
         (&["--json", "events"], 0, "\"address\":\"gone@example.net\""),
         (&["status"], 0, "mode enforce"),
         (&["policy", "show"], 0, "profile standard, settled after 6 days"),
+        (
+            &["policy", "show", "--csv"],
+            0,
+            "category,hard_responses,responses,span_days,reactivate_days,doubling,counts",
+        ),
+        (&["policy", "show", "--columns", "counts_as,category"], 0, "COUNTS AS  CATEGORY\n"),
         (&["--json", "policy", "show"], 0, "\"category\":\"complaint\",\"hard_responses\":1,"),
         (&["--json", "status"], 0, "\"mode\":\"enforce\""),
         (&["rebuild"], 0, "1 contact records made anew"),

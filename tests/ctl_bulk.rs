@@ -124,6 +124,15 @@ async fn what_one_host_exports_another_imports() {
     assert_eq!(code(&other.run(&["check", "joe@example.org"]).await), 1);
     assert_eq!(code(&other.run(&["check", "--list", "news.example.com", "ann@example.org"]).await), 1);
     assert_eq!(code(&other.run(&["check", "bob@example.com"]).await), 1);
+    for options in [&[][..], &["--what", "all"], &["--what", "blocklist"], &["--hashed", "sha256"]] {
+        let whole = backstop.run(&[&["export", "--csv"], options].concat()).await;
+        let head = stdout(&whole).lines().next().expect("a head");
+        let all = backstop.run(&[&["export", "--csv", "--columns", head], options].concat()).await;
+        assert_eq!(stdout(&all), stdout(&whole).replace("\r\n", "\n"), "every column is as the daemon has it");
+    }
+    let some = backstop.run(&["export", "--csv", "--columns", "scope,address"]).await;
+    assert_eq!(stdout(&some), "scope,address\nnews.example.com,ann@example.org\nsystem,joe@example.org\n");
+    assert_eq!(code(&backstop.run(&["export", "--columns", "address"]).await), 64, "JSON has every field");
     let robinson = other.run(&["robinson", "list"]).await;
     assert!(stdout(&robinson).contains("sha256:pepper:a4925029cdbcc2acc73eb4a6842d8538"), "{}", stdout(&robinson));
 }

@@ -52,12 +52,12 @@ fn the_generated_parts_are_those_of_the_code() {
 #[test]
 fn what_is_missing_in_a_page_is_added_with_what_the_program_says_of_it() {
     let committed = page("backstopctl.1");
-    let start = committed.find(".It Cm policy show\n").expect("an entry");
+    let start = committed.find(".It Cm hooks list\n").expect("an entry");
     let end = start + 1 + committed[start + 1..].find(".It Cm ").expect("the next");
     let without = format!("{}{}", &committed[..start], &committed[end..]);
     let added = rewritten("backstopctl.1", &without).expect("whole");
-    let entry = "The table in force: the profile's, with the changes in backstop.toml.\n";
-    let wanted = format!("{}.It Cm policy show\n{entry}{}", &committed[..start], &committed[end..]);
+    let entry = "Every hook: what it told last, what waits and why.\n";
+    let wanted = format!("{}.It Cm hooks list\n{entry}{}", &committed[..start], &committed[end..]);
     assert!(added == wanted, "at its place, with the words of the program");
 
     let option = ".It Fl -forget\nKeep nothing, not even the hash: the address can be mailed again.\n";

@@ -277,7 +277,7 @@ pub enum TokenCommand {
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
     /// The table in force: the profile's, with the changes in backstop.toml
-    Show,
+    Show(ListOutput),
 }
 
 /// What to do with the hooks.
@@ -466,6 +466,9 @@ pub struct ExportArguments {
     /// As CSV, not as one JSON object a line
     #[arg(long)]
     pub csv: bool,
+    /// Only these columns of CSV, in this order, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "csv")]
+    pub columns: Vec<String>,
     /// Hashes instead of addresses: sha256, sha1 or md5
     #[arg(long, value_name = "HASH")]
     pub hashed: Option<String>,
@@ -592,9 +595,9 @@ pub struct CampaignsArguments {
     /// Of which anything happened before this time, or before this long ago
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
-    /// Print CSV
-    #[arg(long)]
-    pub csv: bool,
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: ListOutput,
 }
 
 /// Which report.
@@ -618,11 +621,12 @@ pub struct ReportArguments {
     /// All campaigns up to this time, or to this long ago; whole days count
     #[arg(long, value_name = "WHEN", conflicts_with = "campaign")]
     pub until: Option<String>,
-    /// Print CSV
-    #[arg(long)]
-    pub csv: bool,
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: ListOutput,
     /// Write all of it as one page for a browser to this file; `-` is standard output
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["responses", "csv", "json", "provider", "day"], requires = "campaign")]
+    #[arg(long, value_name = "FILE", requires = "campaign",
+          conflicts_with_all = ["responses", "csv", "columns", "json", "provider", "day"])]
     pub html: Option<PathBuf>,
 }
 

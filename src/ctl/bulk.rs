@@ -1,11 +1,11 @@
 //! `import`, `batches`, `revert`, `export` and `db compact`: what takes long tells how far it is.
 
-use super::arguments::{BatchesArguments, ExportArguments, ImportArguments, UpkeepArguments};
+use super::arguments::{BatchesArguments, ExportArguments, ImportArguments, ListOutput, UpkeepArguments};
 use super::client::{Body, Client, encoded, pages};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
 use super::progress::Progress;
-use super::rows::{Cell, Column, Rows, further, usual};
+use super::rows::{self, Cell, Column, Rows, fields, further, usual};
 use super::table::clean;
 use super::undo::because;
 use super::when;
@@ -13,6 +13,7 @@ use crate::admin::wire::{BatchAnswer, BatchesAnswer, CompactLine, ImportAnswer, 
 use crate::bulk::BadLine;
 use crate::policy::OperatorList;
 use hyper::StatusCode;
+use serde_json::Value;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -164,6 +165,10 @@ pub fn revert(client: &Client, batch: &str, reason: &str, dry_run: bool, out: &m
     Ok(Exit::Yes)
 }
 
+/// The columns of a suppression in an export.
+const SUPPRESSION: [&str; 10] =
+    ["address", "scope", "category", "type", "code", "reason", "since", "until", "campaign", "event"];
+
 /// `backstopctl export`.
 pub fn export(client: &Client, asked: &ExportArguments, out: &mut Output) -> Result<Exit, Failure> {
     let mut target = format!("/v1/export?what={}", encoded(&asked.what));
@@ -172,9 +177,32 @@ pub fn export(client: &Client, asked: &ExportArguments, out: &mut Output) -> Res
             target.push_str(&format!("&{parameter}={}", encoded(value)));
         }
     }
+    if !asked.columns.is_empty() {
+        let mut names = match (asked.hashed.is_some(), asked.what.as_str()) {
+            (true, _) => vec!["subject", "scope", "category", "type", "code", "since"],
+            (false, "blocklist" | "robinson") => vec!["subject", "since"],
+            (false, _) => SUPPRESSION.to_vec(),
+        };
+        if asked.what == "all" {
+            names.insert(0, "what");
+        }
+        let (columns, output) = (fields(names), ListOutput { csv: true, columns: asked.columns.clone() });
+        rows::lines(client, &target, Rows::new(&columns, &output, out)?, out, as_suppression)?;
+        return Ok(Exit::Yes);
+    }
     let body = if asked.csv { Body::Csv } else { Body::Lines };
     client.copy(&target, body, |piece| out.octets(piece))?;
     Ok(Exit::Yes)
+}
+
+/// Among suppressions, a list's entry has their columns.
+fn as_suppression(row: &mut Value) {
+    if let (None, Some(subject)) = (row.get("address"), row.get("subject").cloned()) {
+        row["address"] = subject;
+        if row.get("scope").is_none() {
+            row["scope"] = "system".into();
+        }
+    }
 }
 
 /// `backstopctl db compact`.

@@ -5,19 +5,30 @@ use super::chart::{self, Style};
 use super::client::{Body, Client, encoded};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
+use super::rows::{self, Rows, fields};
 use super::when;
 use crate::admin::wire_reports::{CampaignRow, CampaignsAnswer, DaysAnswer, Figures, ProvidersAnswer};
 use jiff::{Timestamp, Zoned};
 
 /// Campaigns asked for at a time.
 const PAGE: usize = 100;
+/// The columns of a campaign before those of its figures.
+const COLUMNS: [&str; 4] = ["campaign", "lists", "first_at", "last_at"];
+const NONE: &str = "no campaign is known, as far as asked";
 
 /// `backstopctl campaigns`.
 pub fn campaigns(client: &Client, asked: &CampaignsArguments, out: &mut Output) -> Result<Exit, Failure> {
-    not_both(asked.csv, out)?;
+    let columns = fields(COLUMNS.into_iter().chain(Figures::COLUMNS));
+    let rows = Rows::new(&columns, &asked.output, out)?;
     let query = times(asked.since.as_deref(), asked.until.as_deref())?;
-    if asked.csv || out.json() {
-        let body = if asked.csv { Body::Csv } else { Body::Lines };
+    if !asked.output.columns.is_empty() {
+        if !rows::lines(client, &format!("/v1/campaigns?{query}"), rows, out, |_| ())? {
+            eprintln!("{NONE}");
+        }
+        return Ok(Exit::Yes);
+    }
+    if asked.output.csv || out.json() {
+        let body = if asked.output.csv { Body::Csv } else { Body::Lines };
         client.copy(&format!("/v1/campaigns?{query}"), body, |octets| out.octets(octets))?;
         return Ok(Exit::Yes);
     }
@@ -37,7 +48,7 @@ pub fn campaigns(client: &Client, asked: &CampaignsArguments, out: &mut Output) 
         }
     }
     if !any {
-        eprintln!("no campaign is known, as far as asked");
+        eprintln!("{NONE}");
     }
     Ok(Exit::Yes)
 }
@@ -54,10 +65,16 @@ fn listed(style: &Style, campaigns: &[CampaignRow]) -> Vec<String> {
 
 /// `backstopctl report --provider` and `report --day`, over all campaigns.
 pub fn all(client: &Client, asked: &ReportArguments, out: &mut Output) -> Result<Exit, Failure> {
-    not_both(asked.csv, out)?;
+    let first = if asked.provider { "provider" } else { "day" };
+    let columns = figures_by(first);
+    let rows = Rows::new(&columns, &asked.output, out)?;
     let query = times(asked.since.as_deref(), asked.until.as_deref())?;
-    let target = format!("/v1/report/{}?{query}", if asked.provider { "providers" } else { "days" });
-    if asked.csv {
+    let target = format!("/v1/report/{first}s?{query}");
+    if !asked.output.columns.is_empty() {
+        rows::lines(client, &target, rows, out, |_| ())?;
+        return Ok(Exit::Yes);
+    }
+    if asked.output.csv {
         client.copy(&target, Body::Csv, |octets| out.octets(octets))?;
         return Ok(Exit::Yes);
     }
@@ -113,11 +130,9 @@ fn totals(style: &Style, total: &Figures) -> Vec<String> {
     ]
 }
 
-pub(super) fn not_both(csv: bool, out: &Output) -> Result<(), Failure> {
-    match csv && out.json() {
-        true => Err(Failure::new(Exit::Usage, "--csv and --json exclude each other")),
-        false => Ok(()),
-    }
+/// The columns of a report by provider or day.
+pub(super) fn figures_by(first: &'static str) -> Vec<rows::Column<serde_json::Value>> {
+    fields(std::iter::once(first).chain(Figures::COLUMNS))
 }
 
 fn times(since: Option<&str>, until: Option<&str>) -> Result<String, Failure> {

@@ -120,7 +120,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
             hooks::skip(&client()?, &name, &reason, out)
         }
         Command::Rebuild(asked) => events::rebuild(&client()?, &asked, out),
-        Command::Policy { command: PolicyCommand::Show } => policy::show(&client()?, out),
+        Command::Policy { command: PolicyCommand::Show(asked) } => policy::show(&client()?, &asked, out),
         Command::Campaigns(asked) => campaigns::campaigns(&client()?, &asked, out),
         Command::Top(asked) => top::top(socket, &asked, out),
         Command::Report(asked) => report::report(&client()?, &asked, out),

@@ -1,17 +1,30 @@
 //! `policy show`: the table in force.
 
+use super::arguments::ListOutput;
 use super::client::{Body, Client};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
+use super::rows::{Rows, fields};
 use super::table::aligned;
 use crate::admin::wire::word;
 use crate::admin::wire_policy::{PolicyAnswer, PolicyRow};
 
-/// `backstopctl policy show`.
-pub fn show(client: &Client, out: &mut Output) -> Result<Exit, Failure> {
+/// The fields of a row.
+const COLUMNS: [&str; 7] =
+    ["category", "hard_responses", "responses", "span_days", "reactivate_days", "doubling", "counts_as"];
+
+/// `backstopctl policy show`: the table alone as CSV, or where columns are asked for.
+pub fn show(client: &Client, asked: &ListOutput, out: &mut Output) -> Result<Exit, Failure> {
+    let columns = fields(COLUMNS);
+    let mut rows = Rows::new(&columns, asked, out)?;
     let answer = client.ask("/v1/policy", Body::None)?;
     if out.json() {
         out.raw(&answer)?;
+        return Ok(Exit::Yes);
+    }
+    if asked.csv || !asked.columns.is_empty() {
+        let policy: serde_json::Value = read(&answer)?;
+        rows.print(policy["table"].as_array().map_or(&[], Vec::as_slice), out)?;
         return Ok(Exit::Yes);
     }
     told(&read(&answer)?).iter().try_for_each(|line| out.line(line))?;

@@ -7,6 +7,7 @@ use super::client::{Body, Client, encoded};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
 use super::report_html;
+use super::rows::{self, Rows, fields};
 use super::table::{aligned, clean};
 use super::when;
 use crate::admin::wire::word;
@@ -20,21 +21,41 @@ const SCREEN: usize = 1000;
 /// `backstopctl report CAMPAIGN`, and over all campaigns where none is named.
 pub fn report(client: &Client, asked: &ReportArguments, out: &mut Output) -> Result<Exit, Failure> {
     let Some(campaign) = &asked.campaign else { return campaigns::all(client, asked, out) };
-    campaigns::not_both(asked.csv, out)?;
+    let columns = match (asked.responses, asked.provider) {
+        (true, _) => fields(CampaignResponse::CSV_HEAD.trim_ascii_end().split(',')),
+        (_, true) => campaigns::figures_by("provider"),
+        (false, false) => campaigns::figures_by("day"),
+    };
+    let mut rows = Rows::new(&columns, &asked.output, out)?;
+    let (csv, columns_asked) = (asked.output.csv, !asked.output.columns.is_empty());
+    if columns_asked && !(asked.responses || asked.provider || asked.day) {
+        let message = "--columns goes with --responses, --provider or --day";
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let target = format!("/v1/campaigns/{}", encoded(campaign));
     if let Some(file) = &asked.html {
         return report_html::write(client, &target, file, out);
     }
     if asked.responses {
-        return responses(client, &target, asked.csv, out);
+        return match columns_asked {
+            true => rows::lines(client, &format!("{target}/responses"), rows, out, |_| ()).map(|_| Exit::Yes),
+            false => responses(client, &target, csv, out),
+        };
     }
     let answer = client.ask(&target, Body::None)?;
     if out.json() {
         out.raw(&answer)?;
         return Ok(Exit::Yes);
     }
+    if columns_asked {
+        let report: serde_json::Value = read(&answer)?;
+        let part = &report[if asked.provider { "by_provider" } else { "by_day" }];
+        rows.print(part.as_array().map_or(&[], Vec::as_slice), out)?;
+        rows.end(out)?;
+        return Ok(Exit::Yes);
+    }
     let report: CampaignAnswer = read(&answer)?;
-    if asked.csv {
+    if csv {
         let text = match (asked.provider, asked.day) {
             (true, _) => ProviderRow::csv_head() + &report.by_provider.iter().map(ProviderRow::csv).collect::<String>(),
             (_, true) => DayRow::csv_head() + &report.by_day.iter().map(DayRow::csv).collect::<String>(),

@@ -1,23 +1,29 @@
 //! Lists on standard output: a table, CSV, or one JSON object a line, of the columns that are asked for.
 
 use super::arguments::ListOutput;
+use super::client::{Body, Client};
 use super::exit::{Exit, Failure};
-use super::output::Output;
+use super::output::{Output, read};
 use super::table::aligned;
 use super::when;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// Rows of an answer that are aligned together: there may be too many to hold.
+const SCREEN: usize = 1000;
 
 /// One column of a list.
 pub struct Column<T> {
     /// Its name in CSV and for `--columns`: that of the field in JSON.
     pub name: &'static str,
     /// Its name above a table.
-    pub head: &'static str,
+    pub head: Cow<'static, str>,
     /// Whether a table has it if nothing is said; CSV has all.
     pub usual: bool,
-    /// What stands in it.
-    pub cell: fn(&T) -> Cell,
+    /// What stands in it, if not the field of this name as JSON has it.
+    pub cell: Option<fn(&T) -> Cell>,
 }
 
 /// What stands in a column.
@@ -36,12 +42,42 @@ impl<T: ToString> From<Option<T>> for Cell {
 
 /// A column of a table.
 pub const fn usual<T>(name: &'static str, head: &'static str, cell: fn(&T) -> Cell) -> Column<T> {
-    Column { name, head, usual: true, cell }
+    Column { name, head: Cow::Borrowed(head), usual: true, cell: Some(cell) }
 }
 
 /// A column that is only in CSV, or asked for.
 pub const fn further<T>(name: &'static str, head: &'static str, cell: fn(&T) -> Cell) -> Column<T> {
-    Column { name, head, usual: false, cell }
+    Column { name, head: Cow::Borrowed(head), usual: false, cell: Some(cell) }
+}
+
+/// Columns of the fields of these names.
+pub fn fields(names: impl IntoIterator<Item = &'static str>) -> Vec<Column<Value>> {
+    let column = |name: &'static str| {
+        let head = Cow::Owned(name.replace('_', " ").to_uppercase());
+        Column { name, head, usual: true, cell: None }
+    };
+    names.into_iter().map(column).collect()
+}
+
+fn field(row: &Value, name: &str) -> Cell {
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        // As the daemon writes it in CSV.
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            Some(rate) => rate.to_string(),
+            None => number.to_string(),
+        },
+        other => other.to_string(),
+    };
+    match &row[name] {
+        Value::Array(values) => Cell::Text(values.iter().map(text).collect::<Vec<_>>().join(" ")),
+        value if matches!(name, "at" | "since" | "until" | "first_at" | "last_at") => match text(value).parse() {
+            Ok(at) => Cell::Time(Some(at)),
+            Err(_) => Cell::Text(text(value)),
+        },
+        value => Cell::Text(text(value)),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,7 +132,15 @@ impl<'a, T: Serialize> Rows<'a, T> {
         if self.form == Form::Json {
             return rows.iter().try_for_each(|row| out.object(row));
         }
-        let cells = |row: &T| self.columns.iter().map(|column| self.shown((column.cell)(row))).collect::<Vec<_>>();
+        let cells = |row: &T| {
+            let by_name = self.columns.iter().any(|column| column.cell.is_none());
+            let json = if by_name { serde_json::to_value(row).unwrap_or_default() } else { Value::Null };
+            let cell = |column: &&Column<T>| match column.cell {
+                Some(cell) => self.shown(cell(row)),
+                None => self.shown(field(&json, column.name)),
+            };
+            self.columns.iter().map(cell).collect::<Vec<_>>()
+        };
         let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
         let head = !std::mem::replace(&mut self.printed, true);
         if self.form == Form::Csv {
@@ -105,7 +149,7 @@ impl<'a, T: Serialize> Rows<'a, T> {
             }
             return rows.iter().try_for_each(|row| out.line(&csv(row.iter().map(String::as_str))));
         }
-        let heads: Vec<&str> = self.columns.iter().map(|column| column.head).collect();
+        let heads: Vec<&str> = self.columns.iter().map(|column| column.head.as_ref()).collect();
         let without = usize::from(!head || rows.is_empty());
         aligned(&heads, &rows).iter().skip(without).try_for_each(|line| out.line(line))
     }
@@ -123,6 +167,33 @@ impl<'a, T: Serialize> Rows<'a, T> {
             (Cell::Time(Some(at)), Form::Csv | Form::Json) => at.to_string(),
         }
     }
+}
+
+/// Prints an answer that comes in lines of JSON; each is made ready first. False where there was none.
+pub fn lines(
+    client: &Client,
+    target: &str,
+    mut rows: Rows<Value>,
+    out: &mut Output,
+    ready: fn(&mut Value),
+) -> Result<bool, Failure> {
+    let (mut some, mut any) = (Vec::new(), false);
+    client.follow(target, Body::Lines, |line| {
+        let mut row = read(line)?;
+        ready(&mut row);
+        some.push(row);
+        if some.len() < SCREEN {
+            return Ok(());
+        }
+        any = true;
+        rows.print(&std::mem::take(&mut some), out)
+    })?;
+    if !some.is_empty() {
+        any = true;
+        rows.print(&some, out)?;
+    }
+    rows.end(out)?;
+    Ok(any)
 }
 
 /// A line of CSV (RFC 4180), with the line end of this machine.
@@ -154,6 +225,24 @@ mod tests {
         assert_eq!(names(false, &["twice", "n"]).ok(), Some(vec!["twice", "n"]));
         assert!(names(true, &["thrice"]).is_err());
         assert!(Rows::new(COLUMNS, &ListOutput { csv: true, columns: vec![] }, &Output::new(true)).is_err());
+    }
+
+    #[test]
+    fn a_field_stands_in_csv_as_the_daemon_would_write_it() {
+        let row = serde_json::json!({
+            "campaign": "77", "lists": ["a", "b"], "last_at": "2026-08-21T03:00:00Z", "rate": 0.0, "sent": 3,
+            "retracted": false, "code": null,
+        });
+        let names = ["campaign", "lists", "last_at", "rate", "sent", "retracted", "code", "none"];
+        let columns = fields(names);
+        let shown = |csv| {
+            let asked = ListOutput { csv, columns: vec![] };
+            let rows = Rows::new(&columns, &asked, &Output::new(false)).ok().unwrap();
+            names.map(|name| rows.shown(field(&row, name)))
+        };
+        assert_eq!(shown(true), ["77", "a b", "2026-08-21T03:00:00Z", "0", "3", "false", "", ""]);
+        assert_eq!(shown(false)[2], "2026-08-21 03:00");
+        assert_eq!(columns[2].head, "LAST AT");
     }
 
     #[test]
