@@ -136,3 +136,36 @@ async fn following_goes_on_when_the_daemon_is_restarted() {
         .expect("the program starts");
     assert_eq!(nobody.status.code(), Some(69));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_fails_or_is_interrupted_leaves_no_part_of_a_list_behind() {
+    let backstop = start().await;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (kept, part) = (directory.path().join("kept"), directory.path().join("kept.part"));
+    let path = kept.to_str().expect("UTF-8");
+    let check = |socket: &std::path::Path| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_backstopctl"));
+        command.arg("--socket").arg(socket).args(["check", "--file", "-", "--keep", path]);
+        command.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("it starts")
+    };
+    let mut nobody = check(&directory.path().join("no.sock"));
+    let mut stdin = nobody.stdin.take().expect("piped");
+    std::io::Write::write_all(&mut stdin, b"joe@example.org\n").expect("read");
+    drop(stdin);
+    assert_eq!(nobody.wait().expect("it ends").code(), Some(69));
+    assert!(!part.exists() && !kept.exists(), "nothing is left");
+
+    for (signal, want) in [(nix::sys::signal::Signal::SIGTERM, 143), (nix::sys::signal::Signal::SIGINT, 130)] {
+        let mut child = check(&backstop.socket);
+        let _open = child.stdin.take(); // waiting would close it, and end the list
+        while !part.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        // The handlers are there a moment after the file.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let process = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("small"));
+        nix::sys::signal::kill(process, signal).expect("ours");
+        assert_eq!(child.wait().expect("it ends").code(), Some(want));
+        assert!(!part.exists() && !kept.exists(), "nothing is left");
+    }
+}

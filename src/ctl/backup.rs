@@ -4,11 +4,12 @@ use super::arguments::BackupArguments;
 use super::client::{Body, Client, encoded};
 use super::exit::{Exit, Failure};
 use super::output::Output;
+use super::part::Unfinished;
 use super::progress::Progress;
 use crate::store::archive::{ArchiveError, Broken, Header, Item, Part, Summary, Unpacker};
 use jiff::Timestamp;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -109,9 +110,8 @@ fn unusable(error: &ArchiveError) -> Failure {
 /// A file under a name of its own until it is whole. Nobody else may read it: it is all there is of everybody.
 struct Partial {
     to: PathBuf,
-    part: PathBuf,
+    part: Unfinished,
     file: File,
-    done: bool,
 }
 
 impl Partial {
@@ -122,8 +122,9 @@ impl Partial {
         hidden.push(format!(".{}.part", std::process::id()));
         let part = to.with_file_name(hidden);
         let file = File::options().write(true).create_new(true).mode(0o600).open(&part);
-        let file = file.map_err(|error| unwritable(to, &error))?;
-        Ok(Partial { to: to.to_owned(), part, file, done: false })
+        let made = file.and_then(|file| Ok((file, Unfinished::of(&part)?)));
+        let (file, part) = made.map_err(|error| unwritable(to, &error))?;
+        Ok(Partial { to: to.to_owned(), part, file })
     }
 
     /// Throws away what was written.
@@ -137,21 +138,11 @@ impl Partial {
     }
 
     /// Puts it in its place, on disk.
-    fn finish(mut self) -> Result<(), Failure> {
+    fn finish(self) -> Result<(), Failure> {
         let above = self.to.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let placed = self.file.sync_all().and_then(|()| fs::rename(&self.part, &self.to));
+        let placed = self.file.sync_all().and_then(|()| self.part.rename(&self.to));
         let placed = placed.and_then(|()| File::open(above)?.sync_all());
-        placed.map_err(|error| unwritable(&self.to, &error))?;
-        self.done = true;
-        Ok(())
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.done {
-            let _ = fs::remove_file(&self.part);
-        }
+        placed.map_err(|error| unwritable(&self.to, &error))
     }
 }
 

@@ -6,6 +6,7 @@ use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::list::Checker;
 use super::output::Output;
+use super::part::Unfinished;
 use super::progress::Progress;
 use super::rows::{Cell, Column, Rows, further, usual};
 use super::table::clean;
@@ -140,7 +141,7 @@ impl Checked<'_> {
 /// The cleaned list. It has its name only when it is whole, so that nobody mails a part of it, or an old one.
 struct Kept {
     path: PathBuf,
-    part: PathBuf,
+    part: Unfinished,
     file: BufWriter<File>,
 }
 
@@ -149,17 +150,18 @@ impl Kept {
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
         let (path, part) = (path.to_owned(), PathBuf::from(part));
-        let file = File::create(&part).map_err(|error| unwritten(&part, &error))?;
+        let made = File::create(&part).and_then(|file| Ok((file, Unfinished::of(&part)?)));
+        let (file, part) = made.map_err(|error| unwritten(&part, &error))?;
         Ok(Kept { path, part, file: BufWriter::new(file) })
     }
 
     fn write(&mut self, raw: &[u8]) -> Result<(), Failure> {
         let written = self.file.write_all(raw).and_then(|()| self.file.write_all(b"\n"));
-        written.map_err(|error| unwritten(&self.part, &error))
+        written.map_err(|error| unwritten(&self.path, &error))
     }
 
     fn finish(mut self) -> Result<(), Failure> {
-        let written = self.file.flush().and_then(|()| std::fs::rename(&self.part, &self.path));
+        let written = self.file.flush().and_then(|()| self.part.rename(&self.path));
         written.map_err(|error| unwritten(&self.path, &error))
     }
 }

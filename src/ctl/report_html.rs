@@ -11,6 +11,7 @@ mod text;
 use super::client::{Body, Client};
 use super::exit::{Exit, Failure};
 use super::output::{Output, read};
+use super::part::Unfinished;
 use crate::admin::wire_campaigns::{CampaignAnswer, CampaignResponse};
 use jiff::Timestamp;
 use page::{Row, around};
@@ -124,7 +125,7 @@ fn notes(rows: u64, report: &CampaignAnswer) -> String {
 struct Place {
     out: BufWriter<File>,
     /// Its name meanwhile, and at last; none for what is no file, as a pipe.
-    renamed: Option<(PathBuf, PathBuf)>,
+    renamed: Option<(Unfinished, PathBuf)>,
 }
 
 impl Place {
@@ -144,6 +145,7 @@ impl Place {
         let beside = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
         let meanwhile = last.with_file_name(beside);
         let out = OpenOptions::new().write(true).create_new(true).open(&meanwhile)?;
+        let meanwhile = Unfinished::of(&meanwhile)?;
         let place = Place { out: BufWriter::new(out), renamed: Some((meanwhile, last)) };
         if let Some((_, last)) = &place.renamed
             && let Ok(before) = last.metadata()
@@ -155,21 +157,11 @@ impl Place {
 
     fn finish(mut self) -> io::Result<()> {
         self.out.flush()?;
-        if let Some((meanwhile, last)) = &self.renamed {
+        if let Some((meanwhile, last)) = self.renamed {
             self.out.get_ref().sync_all()?;
-            std::fs::rename(meanwhile, last)?;
+            meanwhile.rename(&last)?;
         }
-        self.renamed = None;
         Ok(())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some((meanwhile, _)) = &self.renamed {
-            // Nothing to be done if it fails: the name tells what it is.
-            let _ = std::fs::remove_file(meanwhile);
-        }
     }
 }
 
