@@ -262,7 +262,14 @@ fn what_cannot_be_read_is_told_as_such() {
             assert!(json["error"]["code"].is_string() && json["error"]["message"].is_string(), "{name}: {body}");
         }
     }
-    // What is no HTTP at all is hung up on, or answered by HTTP's own rules.
+    // What is broken HTTP is answered by HTTP's own rules, without a body, as the description says.
+    let long = format!("GET /v1/status HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(20_000));
+    for (octets, want) in [("GET /v1/status HTTP/1.1\r\nno field\r\n\r\n", 400), (long.as_str(), 431)] {
+        let mut stream = daemon.connect();
+        let _ = stream.write_all(octets.as_bytes());
+        assert_eq!(answer(&mut stream), (want, String::new()));
+    }
+    // What is no HTTP at all is hung up on, or answered so.
     for octets in
         [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"GET  HTTP/1.1\r\n\r\n", b"\r\n\r\n\r\n\r\nGET", &[b'A'; 100_000]]
     {

@@ -54,7 +54,9 @@ pub(super) fn document(operations: &[Operation]) -> Json {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Who must not be mailed, why, on what evidence. Served on a Unix socket; peer credentials \
                             decide who may read and who may write. Times are RFC 3339 in UTC. Lists come as JSON \
-                            pages, and as application/x-ndjson (one object a line) or text/csv by Accept.",
+                            pages, and as application/x-ndjson (one object a line) or text/csv by Accept. What is no \
+                            HTTP/1.1 is answered with 400, and a head of too many fields or octets with 431, without a \
+                            body, before any of these requests is looked for; then the connection is closed.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "/", "description": "The admin socket, by default /run/backstop/admin.sock." }],
