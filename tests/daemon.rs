@@ -101,6 +101,34 @@ impl Drop for Daemon {
     }
 }
 
+#[test]
+fn the_log_says_who_handed_in_what_was_recorded_and_why() {
+    let place = Place::new();
+    let daemon = place.start();
+    let mail = place.path("bounce.eml");
+    let bounce = "From: MAILER-DAEMON@mx.example.net\nMessage-ID: <n1@mx.example.net>\nMIME-Version: 1.0\n\
+                  Content-Type: multipart/report; report-type=delivery-status; boundary=b\n\n\
+                  --b\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx.example.net\n\n\
+                  Final-Recipient: rfc822; gone@example.net\nAction: failed\nStatus: 5.1.1\n\n--b--\n";
+    std::fs::write(&mail, bounce).expect("writable");
+    let ingest = |reason: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backstopctl"));
+        command.arg("--socket").arg(place.path("admin.sock")).arg("ingest").arg(&mail).args(["--reason", reason]);
+        assert!(command.output().expect("backstopctl can be started").status.success(), "{reason}");
+    };
+    ingest("found in a drawer");
+    ingest("the same again");
+    daemon.signal(Signal::SIGTERM);
+    let uid = nix::unistd::geteuid();
+    let mut told = Vec::new();
+    while let Ok(line) = daemon.lines.recv_timeout(PATIENCE) {
+        told.extend(line.contains("event=operator").then_some(line));
+    }
+    assert_eq!(told.len(), 1, "of what was on record before, nothing was recorded: {told:?}");
+    let line = format!("count=1 action=ingest uid={uid} reason=\"found in a drawer\"");
+    assert!(told[0].contains(&line), "{told:?}");
+}
+
 fn is_socket(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())

@@ -3,11 +3,12 @@
 use super::access::Caller;
 use super::answer::{MAIL_BYTES, Parameters, Refusal, blocking, json, read_body};
 use super::classified;
-use super::given::read_past;
+use super::given::{read_past, read_why};
 use super::routes::{App, must_write};
 use super::wire::IngestAnswer;
 use crate::authority::Origin;
 use crate::inbound::Arrival;
+use crate::ops::event::{self, LogEvent, Touched};
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -35,21 +36,26 @@ pub(super) async fn classify(State(app): State<Arc<App>>, request: Request) -> R
 
 /// `POST /v1/ingest`: as if it had arrived on the return path, from elsewhere. A person's word does not make
 /// a report more believable: without a send of ours to match, it is recorded as `unverified`. `at` says when it
-/// came back, if not now.
+/// came back, if not now. Who handed it in, and `reason`, is in the log; the events are those of any report.
 pub(super) async fn ingest(
     State(app): State<Arc<App>>,
     caller: Extension<Caller>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    must_write(caller)?;
+    let uid = must_write(caller)?.uid;
     let now = Timestamp::now();
-    let at = Parameters::read(&request, &["at"])?.parse("at", |text| read_past(text, now))?;
+    let query = Parameters::read(&request, &["at", "reason"])?;
+    let (at, reason) = (query.parse("at", |text| read_past(text, now))?, read_why(&query)?);
     let (_place, mail) = read_mail(&app, request).await?;
     let arrival = Arrival { raw: &mail, at: at.unwrap_or(now), queue_id: "-", origin: Origin::Elsewhere, came_to: &[] };
     let ingested = app.service.ingest(arrival).await?;
     if let Some(problem) = ingested.postponed {
         let message = format!("its signature cannot be checked now, try again: {problem}");
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "dns-unavailable", message));
+    }
+    if !ingested.recorded.is_empty() {
+        let on = Touched::Many(ingested.recorded.len() as u64);
+        event::say(&LogEvent::Operator { action: "ingest", on, uid, reason: &reason });
     }
     Ok(json(&IngestAnswer { kind: ingested.kind, recorded: ingested.recorded, known: ingested.known }))
 }

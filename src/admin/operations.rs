@@ -144,7 +144,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .reads_mail()
             .answers::<Classified>(),
         post("/v1/ingest", mails::ingest, "Take a mail as if it had arrived on the return path")
-            .takes(&[&AT])
+            .takes(&[&AT, &WHY])
             .reads_mail()
             .answers::<IngestAnswer>(),
         get("/v1/policy", policy::show, "How many bounces suppress, and for how long").answers::<PolicyAnswer>(),

@@ -151,6 +151,9 @@ pub enum Command {
         /// Begin a mailbox anew that was broken off
         #[arg(long)]
         again: bool,
+        /// Why; written to the log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// What happened, oldest first
     Events(EventsArguments),

@@ -22,6 +22,12 @@ use std::path::{Path, PathBuf};
 /// How often it is noted how far a mailbox came.
 const NOTE_EVERY: u64 = 100;
 
+/// Whom mails are handed to, and why.
+struct Daemon<'a> {
+    client: &'a Client,
+    reason: Option<&'a str>,
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
     file: &'a str,
@@ -41,12 +47,19 @@ struct Tally {
 
 /// `backstopctl ingest PATH...`: exits with 1 if a single mail was no report. Of a mailbox, a summary is told;
 /// ordinary mail between the reports is expected there.
-pub fn ingest(client: &Client, paths: &[PathBuf], again: bool, out: &mut Output) -> Result<Exit, Failure> {
+pub fn ingest(
+    client: &Client,
+    paths: &[PathBuf],
+    again: bool,
+    reason: Option<&str>,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
+    let daemon = Daemon { client, reason };
     let mut exit = Exit::Yes;
     for path in paths {
         let ended = match Mailbox::open(path) {
-            Ok(mailbox @ Mailbox::Single(_)) => single(client, &mailbox, out)?,
-            Ok(mailbox) => whole(client, path, &mailbox, again, out)?,
+            Ok(mailbox @ Mailbox::Single(_)) => single(&daemon, &mailbox, out)?,
+            Ok(mailbox) => whole(&daemon, path, &mailbox, again, out)?,
             Err(error) => {
                 eprintln!("backstopctl: {}: {error}", path.display());
                 Exit::NoInput
@@ -60,10 +73,10 @@ pub fn ingest(client: &Client, paths: &[PathBuf], again: bool, out: &mut Output)
     Ok(exit)
 }
 
-fn single(client: &Client, mailbox: &Mailbox, out: &mut Output) -> Result<Exit, Failure> {
+fn single(daemon: &Daemon, mailbox: &Mailbox, out: &mut Output) -> Result<Exit, Failure> {
     let mut exit = Exit::Yes;
     mailbox.each(0, |found| {
-        let Some(answer) = hand_in(client, &found, &mut exit)? else { return Ok(()) };
+        let Some(answer) = hand_in(daemon, &found, &mut exit)? else { return Ok(()) };
         if answer.kind == Kind::Other {
             exit = Exit::No;
         }
@@ -72,7 +85,7 @@ fn single(client: &Client, mailbox: &Mailbox, out: &mut Output) -> Result<Exit, 
     Ok(exit)
 }
 
-fn whole(client: &Client, path: &Path, mailbox: &Mailbox, again: bool, out: &mut Output) -> Result<Exit, Failure> {
+fn whole(daemon: &Daemon, path: &Path, mailbox: &Mailbox, again: bool, out: &mut Output) -> Result<Exit, Failure> {
     let note = Note::of(path);
     let start = if again { 0 } else { note.place() };
     if start > 0 {
@@ -82,7 +95,7 @@ fn whole(client: &Client, path: &Path, mailbox: &Mailbox, again: bool, out: &mut
     let (mut tally, mut exit) = (Tally::default(), Exit::Yes);
     let done: Result<(), Failure> = mailbox.each(start, |found| {
         tally.mails += 1;
-        match hand_in(client, &found, &mut exit)? {
+        match hand_in(daemon, &found, &mut exit)? {
             Some(answer) => {
                 *tally.by_kind.entry(word(&answer.kind)).or_default() += 1;
                 tally.recorded += answer.recorded.len() as u64;
@@ -118,7 +131,7 @@ fn whole(client: &Client, path: &Path, mailbox: &Mailbox, again: bool, out: &mut
 }
 
 /// Hands one mail in. None where it cannot be read: then the others go on, and the exit status tells.
-fn hand_in(client: &Client, found: &Found, exit: &mut Exit) -> Result<Option<IngestAnswer>, Failure> {
+fn hand_in(daemon: &Daemon, found: &Found, exit: &mut Exit) -> Result<Option<IngestAnswer>, Failure> {
     let mail = match &found.mail {
         Ok(mail) if mail.is_empty() => {
             eprintln!("backstopctl: {}: empty", found.name);
@@ -132,11 +145,11 @@ fn hand_in(client: &Client, found: &Found, exit: &mut Exit) -> Result<Option<Ing
             return Ok(None);
         }
     };
-    let target = match arrived(mail) {
-        Some(at) => format!("/v1/ingest?at={}", encoded(&at.to_string())),
-        None => "/v1/ingest".to_owned(),
-    };
-    read(&client.ask(&target, Body::Mail(mail.clone()))?).map(Some)
+    let at = arrived(mail).map(|at| format!("at={}", encoded(&at.to_string())));
+    let reason = daemon.reason.map(|reason| format!("reason={}", encoded(reason)));
+    let query: Vec<String> = at.into_iter().chain(reason).collect();
+    let target = format!("/v1/ingest?{}", query.join("&"));
+    read(&daemon.client.ask(&target, Body::Mail(mail.clone()))?).map(Some)
 }
 
 fn tell(name: &str, answer: &IngestAnswer, out: &mut Output) -> Result<(), Failure> {

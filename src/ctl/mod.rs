@@ -113,7 +113,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Classify { files, rules, dialects } => {
             offline::classify(&files, rules.as_deref(), dialects.as_deref(), out)
         }
-        Command::Ingest { paths, again } => ingest::ingest(&client()?, &paths, again, out),
+        Command::Ingest { paths, again, reason } => ingest::ingest(&client()?, &paths, again, reason.as_deref(), out),
         Command::Events(asked) => events::events(&client()?, &asked, out),
         Command::Hooks { command: None | Some(HooksCommand::List) } => hooks::list(&client()?, out),
         Command::Hooks { command: Some(HooksCommand::Test { name }) } => hooks::test(&client()?, &name, out),

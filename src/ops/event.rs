@@ -118,8 +118,8 @@ pub enum LogEvent<'a> {
         /// Why.
         problem: &'a str,
     },
-    /// A person changed something (a contact, an event or batch, so many entries), made records or files anew, or took a
-    /// backup. An erasure names nobody.
+    /// A person changed something (a contact, an event or batch, so many entries), handed in a mail of which so many
+    /// responses were recorded, made records or files anew, or took a backup. An erasure names nobody.
     Operator {
         /// What was done: `suppress`, `reactivate`, `erase`, `import`, ...
         action: &'a str,
