@@ -348,6 +348,10 @@ fn a_hook_is_tried_listed_measured_and_forgotten() {
         Some("answered 422 Unprocessable Entity: why?") => Ok(()),
         other => Err(format!("{other:?}")),
     });
+    let would = place.daemon.ask(&["hooks", "skip", "crm", "--reason", "a fault of theirs", "--dry-run"]);
+    assert_eq!(would["dry_run"], true, "{would}");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(place.hook("crm")["waiting"]["id"], would["skipped"], "it still waits");
     let skipped = place.daemon.ask(&["hooks", "skip", "crm", "--reason", "a fault of theirs"]);
     receiver.answer(&[], Answer::Status(200));
     assert!(place.expected().contains(&skipped["skipped"].as_str().expect("an id").to_owned()), "{skipped}");

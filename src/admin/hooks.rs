@@ -46,10 +46,12 @@ pub(super) async fn skip(
 ) -> Result<Response, Refusal> {
     let uid = must_write(caller)?.uid;
     let name = read_segment(name)?;
-    Parameters::read(&request, &[])?;
+    let dry_run = Parameters::read(&request, &["dry_run"])?.flag("dry_run")?;
     let reason = read_reason(&read_json::<ReasonRequest>(request).await?.reason)?;
-    let answer = app.daemon.hooks().and_then(|hooks| hooks.skip(&name)).ok_or_else(|| unknown(&name))?;
-    event::say(&LogEvent::Operator { action: "hook-skip", on: Touched::Nameless, uid, reason: &reason });
+    let answer = app.daemon.hooks().and_then(|hooks| hooks.skip(&name, dry_run)).ok_or_else(|| unknown(&name))?;
+    if !dry_run {
+        event::say(&LogEvent::Operator { action: "hook-skip", on: Touched::Nameless, uid, reason: &reason });
+    }
     Ok(json(&answer))
 }
 

@@ -151,6 +151,7 @@ pub(super) fn operations() -> Vec<Operation> {
         get("/v1/hooks", hooks::list, "Who is told what happened, and whether that works").answers::<Vec<HookStatus>>(),
         post("/v1/hooks/{hook}/test", hooks::test, "Tell a hook something now").answers::<TestAnswer>().refuses(&[404]),
         post("/v1/hooks/{hook}/skip", hooks::skip, "Give up the notice that waits")
+            .takes(&[&DRY_RUN])
             .reads::<ReasonRequest>()
             .answers::<SkipAnswer>()
             .refuses(&[404]),

@@ -302,6 +302,9 @@ pub enum HooksCommand {
         /// Why; kept in the log
         #[arg(long, value_name = "TEXT")]
         reason: String,
+        /// Say which it is, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

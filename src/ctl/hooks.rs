@@ -61,15 +61,16 @@ pub fn test(client: &Client, name: &str, out: &mut Output) -> Result<Exit, Failu
 }
 
 /// `backstopctl hooks skip NAME`.
-pub fn skip(client: &Client, name: &str, reason: &str, out: &mut Output) -> Result<Exit, Failure> {
+pub fn skip(client: &Client, name: &str, reason: &str, dry_run: bool, out: &mut Output) -> Result<Exit, Failure> {
     let request = ReasonRequest { reason: reason.to_owned() };
     let body = serde_json::to_vec(&request).map_err(|error| Failure::new(Exit::Data, error.to_string()))?;
-    let answer = client.ask(&format!("/v1/hooks/{}/skip", encoded(name)), Body::Json(body))?;
-    let SkipAnswer { name, skipped } = read(&answer)?;
+    let answer = client.ask(&format!("/v1/hooks/{}/skip?dry_run={dry_run}", encoded(name)), Body::Json(body))?;
+    let SkipAnswer { name, skipped, dry_run } = read(&answer)?;
     if out.json() {
         out.raw(&answer)?;
     } else {
         out.line(&match &skipped {
+            Some(id) if dry_run => format!("{name}: {id} would not be told any more; nothing was changed"),
             Some(id) => format!("{name}: {id} is not told any more"),
             None => format!("{name}: nothing waits"),
         })?;

@@ -117,8 +117,8 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Events(asked) => events::events(&client()?, &asked, out),
         Command::Hooks { command: None | Some(HooksCommand::List) } => hooks::list(&client()?, out),
         Command::Hooks { command: Some(HooksCommand::Test { name }) } => hooks::test(&client()?, &name, out),
-        Command::Hooks { command: Some(HooksCommand::Skip { name, reason }) } => {
-            hooks::skip(&client()?, &name, &reason, out)
+        Command::Hooks { command: Some(HooksCommand::Skip { name, reason, dry_run }) } => {
+            hooks::skip(&client()?, &name, &reason, dry_run, out)
         }
         Command::Rebuild(asked) => events::rebuild(&client()?, &asked, out),
         Command::Policy { command: PolicyCommand::Show(asked) } => policy::show(&client()?, &asked, out),

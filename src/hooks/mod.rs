@@ -148,11 +148,12 @@ impl Hooks {
         Some(worker::test(&settings, &state).await)
     }
 
-    /// Passes over the notice that a hook cannot tell. None where there is no such hook.
-    pub fn skip(&self, name: &str) -> Option<SkipAnswer> {
+    /// Passes over the notice that a hook cannot tell, or says which it would be. None where there is no such hook.
+    pub fn skip(&self, name: &str, dry_run: bool) -> Option<SkipAnswer> {
         let running = locked(&self.running);
         let hook = running.get(name)?;
-        Some(SkipAnswer { name: name.to_owned(), skipped: hook.state.skip() })
+        let skipped = if dry_run { hook.state.waits() } else { hook.state.skip() };
+        Some(SkipAnswer { name: name.to_owned(), skipped, dry_run })
     }
 
     /// Stops all hooks; what is in hand has a moment to be done.

@@ -76,6 +76,8 @@ pub struct SkipAnswer {
     pub name: String,
     /// The id of what is not told any more; `null` where nothing waited.
     pub skipped: Option<String>,
+    /// It only would be; nothing was passed over.
+    pub dry_run: bool,
 }
 
 /// What is known of a running hook.
@@ -146,9 +148,14 @@ impl State {
         locked(&self.figures).waiting = Some(waiting);
     }
 
+    /// The id of what waits.
+    pub fn waits(&self) -> Option<String> {
+        locked(&self.figures).waiting.as_ref().map(|waiting| waiting.id.clone())
+    }
+
     /// Passes over what waits, once an attempt in hand has failed: the id of it.
     pub fn skip(&self) -> Option<String> {
-        let waiting = locked(&self.figures).waiting.as_ref().map(|waiting| waiting.id.clone());
+        let waiting = self.waits();
         *locked(&self.skipped) = waiting.clone();
         self.again.notify_waiters();
         waiting
