@@ -294,9 +294,10 @@ fn chart(
         chart += &format!("<line class=\"{class}\" x1=\"0\" x2=\"100%\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>");
     }
     // Few days make no broad columns.
-    let slot = 100.0 / columns.len().max(10) as f64;
+    let slots = columns.len().max(10);
+    let slot = 100.0 / slots as f64;
     // Five labels have room on a phone.
-    let apart = columns.len().div_ceil(5);
+    let apart = slots.div_ceil(5);
     let years = columns.first().map(|column| column.0.year()) != columns.last().map(|column| column.0.year());
     for (place, ((day, _), numbers)) in columns.iter().zip(&all).enumerate() {
         let left = place as f64 * slot;
@@ -392,6 +393,20 @@ mod tests {
         let shown = days(&parts);
         assert!(shown.contains("each column 168 days"), "{shown}");
         assert!(shown.contains("aria-label=\"Bounces: 4 hard, 0 soft in 60 columns; 3 at most in one\""), "{shown}");
+    }
+
+    #[test]
+    fn labels_of_days_keep_a_fifth_of_the_width_apart() {
+        for span in [2, 4, 5, 7, 12, 60] {
+            let first: Date = "2026-03-02".parse().expect("a literal");
+            let part = |day: i32| (first.saturating_add(day.days()), Figures { sent: 1, ..Figures::default() });
+            let columns: Vec<(Date, Figures)> = (0..span).map(part).collect();
+            let chart = chart("Sent", &[("sent", "sent")], &columns, |figures| vec![figures.sent]);
+            let (_, columns) = chart.split_once("class=\"columns\"").expect("a chart");
+            let labels = columns.split("<text class=\"tick\" x=\"").skip(1);
+            let at: Vec<f64> = labels.map(|label| label[..label.find('%').unwrap()].parse().expect("a number")).collect();
+            assert!(at.windows(2).all(|two| two[1] - two[0] >= 19.9), "{span} days: {at:?}");
+        }
     }
 
     #[test]
