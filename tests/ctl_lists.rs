@@ -90,6 +90,10 @@ async fn a_whole_list_is_checked_before_it_is_mailed() {
         backstop.run(&["check", "--file", &at("list.csv"), "--column", "Address", "--keep", &at("x.csv")]).await;
     assert_eq!(unknown.status.code(), Some(65), "{}", stderr(&unknown));
     assert!(!std::fs::exists(at("x.csv")).expect("readable"), "a list that was not read is not written");
+    let files = std::fs::read_dir(backstop.directory.path()).expect("our own directory");
+    let parts =
+        files.filter(|file| file.as_ref().expect("readable").file_name().display().to_string().ends_with(".part"));
+    assert_eq!(parts.count(), 0, "nor is a part of it left");
     assert_eq!(backstop.run(&["check", "--file", &at("nowhere.csv")]).await.status.code(), Some(66));
     assert_eq!(backstop.run(&["check"]).await.status.code(), Some(64));
 }

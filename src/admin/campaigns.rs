@@ -236,7 +236,7 @@ fn read_campaign(id: Segment) -> Result<Campaign, Refusal> {
         let message = "the campaign's id in the path is not percent-encoded UTF-8";
         Refusal::new(StatusCode::BAD_REQUEST, "invalid-path", message)
     })?;
-    Ok(Campaign(id))
+    Ok(Campaign::cut(&id))
 }
 
 fn nothing_known(campaign: &Campaign) -> Refusal {

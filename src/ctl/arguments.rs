@@ -610,7 +610,11 @@ pub struct CampaignsArguments {
 #[derive(Debug, Args)]
 pub struct ReportArguments {
     /// The campaign's id; without one, all campaigns together, by --provider or --day
-    #[arg(value_name = "CAMPAIGN", required_unless_present_any = ["provider", "day"])]
+    #[arg(
+        value_name = "CAMPAIGN",
+        required_unless_present_any = ["provider", "day"],
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
     pub campaign: Option<String>,
     /// What came back from each contact, instead of the figures
     #[arg(long, requires = "campaign", conflicts_with_all = ["provider", "day"])]

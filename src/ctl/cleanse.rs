@@ -6,7 +6,7 @@ use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::list::Checker;
 use super::output::Output;
-use super::part::Unfinished;
+use super::place::Place;
 use super::progress::Progress;
 use super::rows::{Cell, Column, Rows, further, usual};
 use super::table::clean;
@@ -14,7 +14,7 @@ use crate::admin::wire::{CheckAnswer, word};
 use crate::bulk::{Recipients, Record};
 use serde::Serialize;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 /// Octets of records that wait for their verdict.
@@ -141,28 +141,22 @@ impl Checked<'_> {
 /// The cleaned list. It has its name only when it is whole, so that nobody mails a part of it, or an old one.
 struct Kept {
     path: PathBuf,
-    part: Unfinished,
-    file: BufWriter<File>,
+    place: Place,
 }
 
 impl Kept {
     fn create(path: &Path) -> Result<Kept, Failure> {
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        let (path, part) = (path.to_owned(), PathBuf::from(part));
-        let made = File::create(&part).and_then(|file| Ok((file, Unfinished::of(&part)?)));
-        let (file, part) = made.map_err(|error| unwritten(&part, &error))?;
-        Ok(Kept { path, part, file: BufWriter::new(file) })
+        let place = Place::for_file(path).map_err(|error| unwritten(path, &error))?;
+        Ok(Kept { path: path.to_owned(), place })
     }
 
     fn write(&mut self, raw: &[u8]) -> Result<(), Failure> {
-        let written = self.file.write_all(raw).and_then(|()| self.file.write_all(b"\n"));
+        let written = self.place.out.write_all(raw).and_then(|()| self.place.out.write_all(b"\n"));
         written.map_err(|error| unwritten(&self.path, &error))
     }
 
-    fn finish(mut self) -> Result<(), Failure> {
-        let written = self.file.flush().and_then(|()| self.part.rename(&self.path));
-        written.map_err(|error| unwritten(&self.path, &error))
+    fn finish(self) -> Result<(), Failure> {
+        self.place.finish().map_err(|error| unwritten(&self.path, &error))
     }
 }
 

@@ -31,6 +31,7 @@ mod mailbox;
 mod offline;
 mod output;
 mod part;
+mod place;
 mod policy;
 mod progress;
 mod report;

@@ -10,6 +10,13 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Campaign(pub String);
 
+impl Campaign {
+    /// A campaign by its id, of which no more is kept than of one in a header.
+    pub fn cut(id: &str) -> Campaign {
+        Campaign(id[..id.floor_char_boundary(ID_BYTES)].to_owned())
+    }
+}
+
 /// Octets of an id that are kept.
 const ID_BYTES: usize = 255;
 /// Fields that mark campaign mail, but hold the same for every campaign of a list.
@@ -57,8 +64,7 @@ impl CampaignHeaders {
                     &value
                 };
                 // Cut, not refused: that the mail is a campaign's is not in doubt.
-                let end = id.floor_char_boundary(ID_BYTES);
-                (!id.is_empty()).then(|| Campaign(id[..end].to_owned()))
+                (!id.is_empty()).then(|| Campaign::cut(id))
             })
     }
 }
@@ -115,5 +121,14 @@ mod tests {
         }
         let own = CampaignHeaders { names: vec!["X-Campaign".into()] };
         assert_eq!(own.campaign(&headers(&[("X-CAMPAIGN", "77")])), Some(Campaign("77".into())));
+    }
+
+    #[test]
+    fn a_long_id_is_asked_for_as_it_stands_in_the_header() {
+        let id = "ü".repeat(500);
+        let kept = CampaignHeaders::default().campaign(&headers(&[("X-Campaign-ID", &id)]));
+        assert_eq!(kept, Some(Campaign::cut(&id)));
+        assert_eq!(Campaign::cut(&id).0.len(), 254);
+        assert_eq!(Campaign::cut("77").0, "77");
     }
 }

@@ -404,7 +404,8 @@ mod tests {
             let chart = chart("Sent", &[("sent", "sent")], &columns, |figures| vec![figures.sent]);
             let (_, columns) = chart.split_once("class=\"columns\"").expect("a chart");
             let labels = columns.split("<text class=\"tick\" x=\"").skip(1);
-            let at: Vec<f64> = labels.map(|label| label[..label.find('%').unwrap()].parse().expect("a number")).collect();
+            let at: Vec<f64> =
+                labels.map(|label| label[..label.find('%').unwrap()].parse().expect("a number")).collect();
             assert!(at.windows(2).all(|two| two[1] - two[0] >= 19.9), "{span} days: {at:?}");
         }
     }
