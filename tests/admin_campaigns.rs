@@ -566,6 +566,9 @@ async fn campaigns_are_listed_with_their_figures_newest_first_in_pages() {
     let table = backstop.run(&["campaigns"]).await;
     let lines: Vec<&str> = stdout(&table).lines().collect();
     assert!(lines[0].contains("CAMPAIGN") && lines[1].contains("c 4") && lines.len() == 7, "{lines:#?}");
+    for limited in [&["campaigns", "--limit", "2"][..], &["campaigns", "--limit", "2", "--csv"]] {
+        assert_eq!(stdout(&backstop.run(limited).await).lines().count(), 3, "{limited:?}: the head and two");
+    }
     let csv = backstop.run(&["campaigns", "--csv", "--since", "42m", "--until", "25m"]).await;
     let lines: Vec<&str> = stdout(&csv).split_terminator("\r\n").collect();
     assert!(lines[0].starts_with("campaign,lists,first_at,last_at,sent,") && lines.len() == 4, "{lines:#?}");

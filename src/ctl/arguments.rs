@@ -601,6 +601,9 @@ pub struct CampaignsArguments {
     /// Of which anything happened before this time, or before this long ago
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
+    /// At most this many campaigns
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub limit: Option<u64>,
     /// How it is printed.
     #[command(flatten)]
     pub output: ListOutput,

@@ -11,7 +11,9 @@ use crate::admin::wire_reports::{CampaignRow, CampaignsAnswer, DaysAnswer, Figur
 use jiff::{Timestamp, Zoned};
 
 /// Campaigns asked for at a time.
-const PAGE: usize = 100;
+const PAGE: u64 = 100;
+/// Columns from which on the list of campaigns has room for the time of day.
+const WIDE: usize = 96;
 /// The columns of a campaign before those of its figures.
 const COLUMNS: [&str; 4] = ["campaign", "lists", "first_at", "last_at"];
 const NONE: &str = "no campaign is known, as far as asked";
@@ -21,30 +23,33 @@ pub fn campaigns(client: &Client, asked: &CampaignsArguments, out: &mut Output) 
     let columns = fields(COLUMNS.into_iter().chain(Figures::COLUMNS));
     let rows = Rows::new(&columns, &asked.output, out)?;
     let query = times(asked.since.as_deref(), asked.until.as_deref())?;
+    let limit = asked.limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();
     if !asked.output.columns.is_empty() {
-        if !rows::lines(client, &format!("/v1/campaigns?{query}"), rows, out, |_| ())? {
+        if !rows::lines(client, &format!("/v1/campaigns?{query}{limit}"), rows, out, |_| ())? {
             eprintln!("{NONE}");
         }
         return Ok(Exit::Yes);
     }
     if asked.output.csv || out.json() {
         let body = if asked.output.csv { Body::Csv } else { Body::Lines };
-        client.copy(&format!("/v1/campaigns?{query}"), body, |octets| out.octets(octets))?;
+        client.copy(&format!("/v1/campaigns?{query}{limit}"), body, |octets| out.octets(octets))?;
         return Ok(Exit::Yes);
     }
     let style = Style::of(out);
-    let (mut cursor, mut any) = (None::<String>, false);
+    let (mut cursor, mut any, mut left) = (None::<String>, false, asked.limit.unwrap_or(u64::MAX));
     loop {
         let from = cursor.as_deref().map(|cursor| format!("&cursor={}", encoded(cursor))).unwrap_or_default();
+        let most = left.min(PAGE);
         let page: CampaignsAnswer =
-            read(&client.ask(&format!("/v1/campaigns?limit={PAGE}&{query}{from}"), Body::None)?)?;
+            read(&client.ask(&format!("/v1/campaigns?limit={most}&{query}{from}"), Body::None)?)?;
+        left = left.saturating_sub(page.campaigns.len() as u64);
         // Columns are aligned within a page: there may be too many to hold.
         let lines = listed(&style, &page.campaigns);
         lines.iter().skip(usize::from(any || page.campaigns.is_empty())).try_for_each(|line| out.line(line))?;
         any |= !page.campaigns.is_empty();
         match page.next {
-            Some(next) => cursor = Some(next),
-            None => break,
+            Some(next) if left > 0 => cursor = Some(next),
+            _ => break,
         }
     }
     if !any {
@@ -55,12 +60,14 @@ pub fn campaigns(client: &Client, asked: &CampaignsArguments, out: &mut Output) 
 
 /// Rows of campaigns, with the last time that anything was heard of each.
 fn listed(style: &Style, campaigns: &[CampaignRow]) -> Vec<String> {
-    let shown = |at: Option<Timestamp>| at.map(when::shown).unwrap_or_default();
+    // Where there is little room, the day will do.
+    let time = if style.width < WIDE { "YYYY-MM-DD".len() } else { "YYYY-MM-DD HH:MM".len() };
+    let shown = |at: Option<Timestamp>| at.map(|at| when::shown(at)[..time].to_owned()).unwrap_or_default();
     let rows: Vec<(String, Figures)> = campaigns.iter().map(|row| (row.campaign.0.clone(), row.figures)).collect();
     let times = std::iter::once("LAST (UTC)".to_owned()).chain(campaigns.iter().map(|row| shown(row.last_at)));
-    let narrower = Style { width: style.width.saturating_sub(18), ..*style };
+    let narrower = Style { width: style.width.saturating_sub(time + 2), ..*style };
     let lines = chart::figures(&narrower, "CAMPAIGN", &rows);
-    times.zip(lines).map(|(time, line)| format!("{time:<16}  {line}")).collect()
+    times.zip(lines).map(|(at, line)| format!("{at:<time$}  {line}")).collect()
 }
 
 /// `backstopctl report --provider` and `report --day`, over all campaigns.
@@ -160,14 +167,19 @@ mod tests {
             last_at: Some(Timestamp::new(1_780_000_000, 0).unwrap()),
             figures: Figures { sent, bounces, ..Figures::default() }.with_rates(),
         };
-        let style = Style { utf8: false, colour: false, width: 80 };
+        let style = Style { utf8: false, colour: false, width: 100 };
+        let rows = [row("spring", 200, 4), row("autumn", 0, 0)];
         assert_eq!(
-            listed(&style, &[row("spring", 200, 4), row("autumn", 0, 0)]),
+            listed(&style, &rows),
             [
-                "LAST (UTC)        CAMPAIGN  SENT  SKIPPED  BOUNCES              COMPLAINTS",
-                "2026-05-28 20:26  spring     200        0        4    2.00 %!            0    0.00 %",
-                "2026-05-28 20:26  autumn       0        0        0                       0",
+                "LAST (UTC)        CAMPAIGN  SENT  SKIPPED  BOUNCES           COMPLAINTS",
+                "2026-05-28 20:26  spring     200        0     4    2.00 %!      0    0.00 %    #####################",
+                "2026-05-28 20:26  autumn       0        0     0                 0",
             ]
         );
+        let style = Style { width: 80, ..style };
+        assert_eq!(listed(&style, &rows)[1], "2026-05-28  spring     200        0     4    2.00 %!      0    0.00 %");
+        let long = listed(&style, &[row(&"spring".repeat(9), 60_000, 4000)]);
+        assert!(long.iter().all(|line| line.chars().count() <= 80), "{long:#?}");
     }
 }

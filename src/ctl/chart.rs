@@ -10,6 +10,8 @@ use std::env;
 const WIDTH: usize = 100;
 /// A bar is at least so wide, and at most.
 const BAR: std::ops::RangeInclusive<usize> = 8..=40;
+/// Columns that a name has at least.
+const NAME: usize = 12;
 /// Eighths of a character, from one on.
 const EIGHTHS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
@@ -108,21 +110,28 @@ pub fn rate(style: &Style, rate: Option<f64>, thresholds: [f64; 2]) -> String {
 
 /// Rows of figures with a bar of the bounces of each: sent, skipped, bounces and complaints with their rates.
 pub fn figures(style: &Style, head: &str, rows: &[(String, Figures)]) -> Vec<String> {
-    let names: Vec<String> = rows.iter().map(|(name, _)| cut(&clean(name), style.width / 3)).collect();
-    let name = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(head.len());
     let width = |title: &str, count: fn(&Figures) -> u64| {
         let widest = rows.iter().map(|(_, figures)| count(figures).to_string().len()).max().unwrap_or(0);
         widest.max(title.len())
     };
     let (sent, skipped) = (width("SENT", |figures| figures.sent), width("SKIPPED", |figures| figures.skipped));
-    let bounces = width("BOUNCES", |figures| figures.bounces);
-    let complaints = width("COMPLAINTS", |figures| figures.complaints);
-    let used = name + sent + skipped + bounces + complaints + 20 + 14;
+    // Their heads stand above the rates, too.
+    let bounces = width("1234", |figures| figures.bounces);
+    let complaints = width("1234", |figures| figures.complaints);
+    // Figures with two columns between them, and two rates of ten.
+    let beside = sent + skipped + bounces + complaints + 6 * 2 + 20;
+    let most = style.width.saturating_sub(beside).clamp(NAME, (style.width / 3).max(NAME));
+    let names: Vec<String> = rows.iter().map(|(name, _)| cut(&clean(name), most)).collect();
+    let name = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(head.len());
+    let used = name + beside + 2;
     let room = style.width.saturating_sub(used);
     let largest = rows.iter().map(|(_, figures)| figures.bounces).max().unwrap_or(0);
     let mut lines = vec![style.heading(&format!(
-        "{head:<name$}  {:>sent$}  {:>skipped$}  {:>bounces$}  {:<10}  {:>complaints$}",
-        "SENT", "SKIPPED", "BOUNCES", "", "COMPLAINTS",
+        "{head:<name$}  {:>sent$}  {:>skipped$}  {:<before$}  COMPLAINTS",
+        "SENT",
+        "SKIPPED",
+        "BOUNCES",
+        before = bounces + 12,
     ))];
     for ((_, figures), shown) in rows.iter().zip(&names) {
         let bounce_rate = rate(style, figures.bounce_rate, BOUNCES);
@@ -212,10 +221,10 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "PROVIDER       SENT  SKIPPED  BOUNCES              COMPLAINTS",
-                "google        40000        3      400    1.00 %            20    0.05 %    #########################",
-                "exa?mple.org   1000        3       60    6.00 %!!           4    0.40 %!!  ####",
-                "other             0        3        1                       0              #",
+                "PROVIDER       SENT  SKIPPED  BOUNCES           COMPLAINTS",
+                "google        40000        3   400    1.00 %      20    0.05 %    ##################################",
+                "exa?mple.org   1000        3    60    6.00 %!!     4    0.40 %!!  ######",
+                "other             0        3     1                 0              #",
             ]
         );
         for width in [40, 60, 80, 100, 200] {

@@ -267,8 +267,8 @@ SKIPPED BY REASON  COUNT
 suppressed          1204  ########################################
 failed                 1  #
 
-DAY (UTC)   SENT  SKIPPED  BOUNCES              COMPLAINTS
-2026-08-21     0        0        0                       0";
+DAY (UTC)   SENT  SKIPPED  BOUNCES           COMPLAINTS
+2026-08-21     0        0     0                 0";
         assert_eq!(whole(&style, &report).join("\n"), want);
     }
 }

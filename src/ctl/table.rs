@@ -21,15 +21,19 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
+/// Cells wider than this are in no line with the others: one long id must not pull all rows apart.
+const WIDEST: usize = 48;
+
 /// Rows of cells under a head, each column as wide as its widest cell; the last is not filled up. A cell
-/// without text is shown as `-`.
+/// without text is shown as `-`. A very long one is whole, and moves only what follows in its own row.
 pub fn aligned(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| shown(cell)).collect()).collect();
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            let own = cell.chars().count();
+            *width = if own > WIDEST { *width } else { own.max(*width) };
         }
     }
     std::iter::once(&head)
@@ -55,6 +59,13 @@ mod tests {
         let rows =
             [vec!["a".to_owned(), "long cell".to_owned(), "x".to_owned()], vec!["bcd".to_owned(), String::new()]];
         assert_eq!(aligned(&["H", "I", "J"], &rows), ["H    I          J", "a    long cell  x", "bcd  -"]);
+    }
+
+    #[test]
+    fn one_long_cell_moves_only_its_own_row() {
+        let long = "L".repeat(255);
+        let rows = [vec![long.clone(), "x".to_owned()], vec!["short".to_owned(), "y".to_owned()]];
+        assert_eq!(aligned(&["H", "I"], &rows), ["H      I".to_owned(), format!("{long}  x"), "short  y".to_owned()]);
     }
 
     #[test]
