@@ -296,11 +296,11 @@ impl Unpacker {
                 let header = serde_json::from_slice(value).map_err(|_| self.damaged("its header cannot be read"))?;
                 take(Item::Header(header))?;
             }
-            _ if !self.begun => return Err(self.damaged("its header is missing").into()),
             BROKEN => {
                 let broken = serde_json::from_slice(value).map_err(|_| self.damaged("a record cannot be read"))?;
                 return Err(ArchiveError::Broken(broken).into());
             }
+            _ if !self.begun => return Err(self.damaged("its header is missing").into()),
             END => {
                 let summary: Summary =
                     serde_json::from_slice(value).map_err(|_| self.damaged("its end cannot be read"))?;
@@ -435,6 +435,8 @@ mod tests {
         let mut octets = Packer::default().begin(&header());
         octets.extend(Packer::broken(&Broken { problem: "no more".to_owned(), again: true }));
         let Err(ArchiveError::Broken(broken)) = unpack(&octets, 999) else { panic!("it was broken off") };
+        let at_once = [MAGIC, &Packer::broken(&broken)].concat();
+        assert!(matches!(unpack(&at_once, 7), Err(ArchiveError::Broken(_))), "before its header, too");
         assert!(broken.again && broken.problem == "no more");
     }
 

@@ -10,7 +10,7 @@
 //! an erasure. No backup that came to its end knows somebody who was erased before: one that finds an erasure at
 //! work breaks off, and whoever asked begins anew.
 
-use super::archive::{Broken, Header, Packer, Part, Summary};
+use super::archive::{Broken, Header, MAGIC, Packer, Part, Summary};
 use super::events::{self, Entry, StoredEvent};
 use super::loading::Load;
 use super::schema::{Engine, Meta, SCHEMA};
@@ -76,9 +76,16 @@ impl Store {
     /// # Errors
     /// [`BackupError`]; what was taken until then is no backup.
     pub fn backup<E>(&self, take: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<Summary, BackupError<E>> {
-        let written = self.write_backup(take);
+        let mut begun = false;
+        let written = self.write_backup(&mut |octets| {
+            begun = true;
+            take(octets)
+        });
         if let Err(error @ (BackupError::Store(_) | BackupError::Erasure)) = &written {
-            take(&Packer::broken(&error.broken())).map_err(BackupError::Taker)?;
+            // A disk that is full is found before the first record.
+            let mut octets = if begun { Vec::new() } else { MAGIC.to_vec() };
+            octets.extend(Packer::broken(&error.broken()));
+            take(&octets).map_err(BackupError::Taker)?;
         }
         written
     }
