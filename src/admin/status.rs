@@ -6,7 +6,7 @@ use super::server::{ConfigState, Daemon};
 use super::wire::{Alert, LastEvent, MilterFigures, Status, StoreFigures};
 use crate::hooks::Raised;
 use crate::inbound::Watch;
-use crate::ops::event;
+use crate::ops::event::{self, measure};
 use crate::policy::EventId;
 use crate::store::{Store, StoreError};
 use axum::extract::{Request, State};
@@ -77,8 +77,9 @@ fn last_events(store: &Store, now: Timestamp) -> Result<BTreeMap<String, LastEve
 }
 
 /// The code of every alert, whether it is open or not.
-pub(super) const ALERTS: [&str; 8] = [
+pub(super) const ALERTS: [&str; 9] = [
     "config-not-reloaded",
+    "store-not-writable",
     "undecided",
     "tempfail",
     "unrecorded",
@@ -90,17 +91,21 @@ pub(super) const ALERTS: [&str; 8] = [
 
 /// What somebody should look at now; without what would say that the hook which asks fails.
 pub fn open_alerts(daemon: &dyn Daemon, watch: &Watch, asking: Option<&str>) -> Vec<Alert> {
-    let mut alerts = alerts(&daemon.config_state(), &event::counters(), watch);
+    let mut alerts = alerts(&daemon.config_state(), measure::is_writable(), &event::counters(), watch);
     let failing = daemon.hooks().and_then(|hooks| hooks.failing(asking, Timestamp::now()));
     alerts.extend(failing.map(|Raised { code, message }| Alert { code, message }));
     alerts
 }
 
-fn alerts(config: &ConfigState, counters: &BTreeMap<String, u64>, watch: &Watch) -> Vec<Alert> {
+fn alerts(config: &ConfigState, writable: bool, counters: &BTreeMap<String, u64>, watch: &Watch) -> Vec<Alert> {
     let mut alerts = Vec::new();
     let mut alert = |code: &str, message: String| alerts.push(Alert { code: code.to_owned(), message });
     if let Some(error) = &config.reload_error {
         alert("config-not-reloaded", format!("the old configuration serves: {error}"));
+    }
+    if !writable {
+        let message = "nothing can be recorded: the last write to the store failed; is there room on its disk?";
+        alert("store-not-writable", message.to_owned());
     }
     for (name, what) in [
         ("undecided", "outgoing messages could not be decided on and went as `[outbound] on_error` says"),
@@ -131,16 +136,16 @@ mod tests {
     #[test]
     fn all_well_is_no_alert() {
         let counters = BTreeMap::from([("bounce".to_owned(), 9), ("undecided".to_owned(), 0)]);
-        assert_eq!(alerts(&config(None), &counters, &Watch::default()), []);
+        assert_eq!(alerts(&config(None), true, &counters, &Watch::default()), []);
     }
 
     #[test]
-    fn a_failed_reload_and_undecided_mail_are_alerts() {
+    fn a_failed_reload_a_full_disk_and_undecided_mail_are_alerts() {
         let counters = BTreeMap::from([("undecided".to_owned(), 3)]);
-        let alerts = alerts(&config(Some("line 3: mode")), &counters, &Watch::default());
+        let alerts = alerts(&config(Some("line 3: mode")), false, &counters, &Watch::default());
         let codes: Vec<&str> = alerts.iter().map(|alert| alert.code.as_str()).collect();
-        assert_eq!(codes, ["config-not-reloaded", "undecided"]);
+        assert_eq!(codes, ["config-not-reloaded", "store-not-writable", "undecided"]);
         assert!(alerts[0].message.contains("line 3: mode"));
-        assert!(alerts[1].message.contains('3'));
+        assert!(alerts[2].message.contains('3'));
     }
 }
