@@ -619,3 +619,32 @@ fn a_store_that_cannot_be_opened_names_the_way_back() {
     }
     assert!(refused > 0);
 }
+
+#[test]
+fn a_store_whose_disk_is_full_can_be_copied_elsewhere() {
+    let mounted = tempfile::tempdir().unwrap();
+    let mut mount = std::process::Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=30m", "tmpfs"]).arg(mounted.path());
+    if !mount.status().is_ok_and(|status| status.success()) {
+        eprintln!("not tested: file systems cannot be mounted here");
+        return;
+    }
+    let path = mounted.path().join("store");
+    let told = std::panic::catch_unwind(|| {
+        let store = open(&path);
+        let late = |seconds| vec![bounce("joe@example.org", "550 nobody", Authority::Local, seconds)];
+        store.record_blocking(late(1)).unwrap();
+        let filled = fs::File::create(mounted.path().join("filled")).unwrap();
+        let mut octets = 24_u64 << 20;
+        while nix::fcntl::fallocate(&filled, nix::fcntl::FallocateFlags::empty(), 0, octets as i64).is_err() {
+            octets -= 1 << 20;
+        }
+        assert!(store.record_blocking(late(2)).unwrap_err().to_string().contains("the disk is full"));
+        let (octets, summary) = backup(&store);
+        assert_eq!(summary.events, 1);
+        assert_eq!(check(&mut &octets[..], &mut |_| {}).unwrap().1, summary);
+        store.close().unwrap();
+    });
+    assert!(std::process::Command::new("umount").arg("-l").arg(mounted.path()).status().unwrap().success());
+    told.unwrap();
+}

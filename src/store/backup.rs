@@ -101,8 +101,11 @@ impl Store {
             }
         };
         let Begun { last, events, meta } = shared.run(|writer| {
-            // What was written and not made durable is behind nobody's back yet: from here on it is on disk.
-            writer.settle()?;
+            // What was written and not made durable is behind nobody's back yet: from here on it is on disk. A store
+            // with nothing of that kind can be copied though its own disk is full.
+            if writer.unsynced {
+                writer.settle()?;
+            }
             let reading = writer.shared.read();
             let engine = reading.engine()?;
             Ok(Begun {
