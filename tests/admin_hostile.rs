@@ -52,9 +52,11 @@ impl Daemon {
             .expect("setpriv(1), of util-linux, runs");
         let daemon = Daemon { directory, process };
         let deadline = Instant::now() + PATIENCE;
-        while UnixStream::connect(daemon.path("admin.sock")).is_err() {
-            assert!(Instant::now() < deadline, "backstopd does not serve");
-            thread::sleep(Duration::from_millis(20));
+        for socket in ["admin.sock", "milter.sock"] {
+            while UnixStream::connect(daemon.path(socket)).is_err() {
+                assert!(Instant::now() < deadline, "backstopd does not serve {socket}");
+                thread::sleep(Duration::from_millis(20));
+            }
         }
         daemon
     }
