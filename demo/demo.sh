@@ -113,7 +113,7 @@ path = "$dir/store"
 [return_path]
 domains = ["bounces.test"]
 TOML
-"$programs/backstopd" --config "$dir/backstop.toml" >"$dir/backstopd.log" 2>&1 &
+"$programs/backstopd" --allow-root --config "$dir/backstop.toml" >"$dir/backstopd.log" 2>&1 &
 daemon=$!
 for _ in $(seq 100); do
     kill -0 "$daemon" 2>/dev/null || fail "backstopd ended: $(tail -n 3 "$dir/backstopd.log")"

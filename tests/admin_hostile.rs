@@ -43,7 +43,7 @@ impl Daemon {
         std::fs::write(directory.path().join("backstop.toml"), text).expect("our own directory");
         // Dies with the thread that runs the test, should that be killed.
         let process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_backstopd"), "--config"])
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_backstopd"), "--allow-root", "--config"])
             .arg(directory.path().join("backstop.toml"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

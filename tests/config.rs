@@ -112,8 +112,13 @@ fn every_key_can_be_set() {
     let config = parse(
         r#"
 mode = "shadow"
+[process]
+user = "news"
+group = "mail"
 [milter]
 listen = ["inet:127.0.0.1:8899", "unix:/run/m.sock"]
+socket_mode = "0660"
+socket_group = "postfix"
 connections = 7
 idle_timeout_secs = 11
 decision_timeout_secs = 12
@@ -228,7 +233,9 @@ messages = 1
     )
     .expect("all of it is valid");
     assert_eq!(config.mode, Mode::Shadow);
+    assert_eq!((config.process.user.as_str(), config.process.group.as_deref()), ("news", Some("mail")));
     let milter = &config.milter;
+    assert_eq!((milter.access.mode, milter.access.group.as_deref()), (0o660, Some("postfix")));
     let listen = [
         ListenAddress::Inet("127.0.0.1:8899".parse().expect("a literal address")),
         ListenAddress::Unix("/run/m.sock".into()),
@@ -306,6 +313,15 @@ messages = 1
 #[test]
 fn what_cannot_be_used_is_answered_with_file_line_key_and_what_would_do() {
     for (text, want) in [
+        ("[process]\nuser = \"\"", "2: process.user: is empty; name the user the daemon runs as"),
+        (
+            "[milter]\nsocket_mode = \"rw\"",
+            "2: milter.socket_mode: \"rw\" is no mode; write it in octal digits, such as \"0660\"",
+        ),
+        (
+            "[milter]\nsocket_mode = \"0600\"",
+            "2: milter.socket_mode: \"0600\" lets nobody else connect; write \"0660\" with milter.socket_group, or \"0666\"",
+        ),
         ("mode = \"enfroce\"", "1: mode: \"enfroce\" cannot be used; it takes \"enforce\" or \"shadow\""),
         ("\nmode = 3", "2: mode: takes \"enforce\" or \"shadow\", not an integer"),
         ("mdoe = \"shadow\"", "1: mdoe: unknown key; did you mean mode (ahead of all sections)?"),
@@ -570,6 +586,7 @@ fn check_config_ends_with_0_or_78_and_says_why() {
 
     let key = directory.path().join("key");
     std::fs::write(&key, "short").expect("writable");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
     let hashed = format!("{with_rules}[log]\naddresses = \"hashed\"\nhash_key_file = \"{}\"\n", key.display());
     let (code, _, error) = check(&hashed);
     assert_eq!(code, Some(78), "{error}");

@@ -43,7 +43,11 @@ impl Place {
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backstopd"));
-        command.arg("--config").arg(self.path("backstop.toml")).env_remove("RUST_LOG").env("JOURNAL_STREAM", "1:2");
+        command
+            .args(["--allow-root", "--config"])
+            .arg(self.path("backstop.toml"))
+            .env_remove("RUST_LOG")
+            .env("JOURNAL_STREAM", "1:2");
         command
     }
 

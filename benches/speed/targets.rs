@@ -47,7 +47,7 @@ impl Target {
         );
         fs::write(&configuration, text)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_backstopd"));
-        command.arg("--config").arg(&configuration);
+        command.args(["--allow-root", "--config"]).arg(&configuration);
         Target::start(name, command, socket, sockets, Expected::Deletions)
     }
 

@@ -16,6 +16,7 @@ use axum::extract::Request;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::Backlog;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,11 +91,58 @@ pub struct ConfigState {
     pub reload_error: Option<String>,
 }
 
+/// The sockets, listening and not served yet. A Unix socket that we made is removed with them.
+pub struct Sockets {
+    admin: std::os::unix::net::UnixListener,
+    made: Option<SocketFile>,
+    metrics: Option<std::net::TcpListener>,
+}
+
+impl Sockets {
+    /// Binds what was not passed to the process.
+    ///
+    /// # Errors
+    /// An I/O error naming the socket, or the address of the metrics.
+    pub fn bind(settings: &Settings, admin: Option<OwnedFd>, metrics: Option<OwnedFd>) -> io::Result<Sockets> {
+        let metrics = match (metrics, settings.metrics_listen) {
+            (Some(passed), _) => Some(std::net::TcpListener::from(passed)),
+            (None, Some(address)) => {
+                Some(std::net::TcpListener::bind(address).map_err(|error| naming("metrics", &address, error))?)
+            }
+            (None, None) => None,
+        };
+        // Last, so that no socket is left behind by a start that fails.
+        let (admin, made) = match admin {
+            Some(passed) => (std::os::unix::net::UnixListener::from(passed), None),
+            None => {
+                let socket = &settings.socket;
+                let (listener, file) =
+                    bind(socket).map_err(|error| naming("admin socket", &socket.display(), error))?;
+                (listener, Some(file))
+            }
+        };
+        Ok(Sockets { admin, made, metrics })
+    }
+}
+
+/// The file of a socket that we made, removed when it is dropped.
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: another daemon may have put its own in its place since.
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
 /// A running admin server.
 pub struct Server {
-    socket: PathBuf,
-    /// Device and inode of the socket we made: another daemon may have put its own in its place since.
-    identity: (u64, u64),
+    made: Option<SocketFile>,
     metrics_address: Option<std::net::SocketAddr>,
     stopping: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -106,16 +154,29 @@ impl Server {
     /// # Errors
     /// An I/O error naming the socket, or the address of the metrics.
     pub async fn start(settings: Settings, service: Arc<Service>, daemon: Arc<dyn Daemon>) -> io::Result<Server> {
-        let socket = settings.socket.clone();
-        let metrics_listener = match settings.metrics_listen {
-            Some(address) => {
-                Some(TcpListener::bind(address).await.map_err(|error| naming("metrics", &address, error))?)
+        let sockets = Sockets::bind(&settings, None, None)?;
+        Server::start_on(sockets, settings, service, daemon)
+    }
+
+    /// Serves sockets that were bound before, or passed to the process.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn start_on(
+        sockets: Sockets,
+        settings: Settings,
+        service: Arc<Service>,
+        daemon: Arc<dyn Daemon>,
+    ) -> io::Result<Server> {
+        sockets.admin.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(sockets.admin)?;
+        let metrics_listener = match sockets.metrics {
+            Some(metrics) => {
+                metrics.set_nonblocking(true)?;
+                Some(TcpListener::from_std(metrics)?)
             }
             None => None,
         };
-        // Last, so that no socket is left behind by a start that fails.
-        let bound = bind(&socket).await;
-        let (listener, identity) = bound.map_err(|error| naming("admin socket", &socket.display(), error))?;
         let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let (stopping, stop) = watch::channel(false);
         let app = Arc::new(App::new(service, daemon, stop.clone()));
@@ -123,7 +184,7 @@ impl Server {
         if let Some(listener) = metrics_listener {
             tasks.push(tokio::spawn(serve_metrics(listener, routes::metrics_only(app), stop)));
         }
-        Ok(Server { socket, identity, metrics_address, stopping, tasks })
+        Ok(Server { made: sockets.made, metrics_address, stopping, tasks })
     }
 
     /// Where `/metrics` is served by TCP, if anywhere; a port 0 is replaced by the port given.
@@ -135,9 +196,7 @@ impl Server {
     ///
     /// Requests have two seconds to finish; whoever follows the events is let go at once.
     pub async fn stop(self) {
-        if std::fs::symlink_metadata(&self.socket).is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
-            let _ = std::fs::remove_file(&self.socket);
-        }
+        drop(self.made);
         self.stopping.send_replace(true);
         for task in self.tasks {
             let _ = task.await;
@@ -154,31 +213,34 @@ fn naming(what: &str, place: &dyn std::fmt::Display, error: io::Error) -> io::Er
     io::Error::new(error.kind(), format!("{what} {place}: {error}"))
 }
 
-async fn bind(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
+fn bind(path: &Path) -> io::Result<(std::os::unix::net::UnixListener, SocketFile)> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
         }
         // Left over from a daemon that was killed, unless somebody still answers.
-        Ok(_) => match UnixStream::connect(path).await {
+        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
             Err(error) => return Err(error),
             Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it")),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.exists());
+            if let Some(directory) = directory {
                 std::fs::create_dir_all(directory)?;
+                // Whatever the umask is: everybody may come as far as the socket.
+                std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755))?;
             }
         }
         Err(error) => return Err(error),
     }
-    let listener = UnixListener::bind(path)?;
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
     // As many as the kernel allows may wait: who finds no room there is refused without a word.
     nix::sys::socket::listen(&listener, Backlog::MAXALLOWABLE)?;
     // Everybody may connect; who may do what is decided by peer credentials (see the module's words).
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
     let made = std::fs::symlink_metadata(path)?;
-    Ok((listener, (made.dev(), made.ino())))
+    Ok((listener, SocketFile { path: path.to_owned(), identity: (made.dev(), made.ino()) }))
 }
 
 async fn serve(listener: UnixListener, settings: Settings, app: Arc<App>, mut stop: watch::Receiver<bool>) {

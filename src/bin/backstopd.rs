@@ -1,9 +1,9 @@
 //! The daemon: options and exit codes. What it does is in `backstop::ops::daemon`.
 
 use backstop::ops::config::Config;
-use backstop::ops::daemon::{self, Failure, explain};
-use backstop::ops::logging;
+use backstop::ops::daemon::{self, Failure, Prepared, explain};
 use backstop::ops::options::Options;
+use backstop::ops::{logging, privileges};
 use backstop::store::Store;
 use clap::Parser;
 use std::process::ExitCode;
@@ -39,10 +39,16 @@ fn run(options: &Options) -> Result<(), Failure> {
     }
     logging::start();
     if options.rebuild {
+        if let Some(unprivileged) = privileges::whom(&config.process, options.allow_root)? {
+            unprivileged.become_for_good()?;
+        }
+        privileges::set_umask();
         return rebuild(&config);
     }
+    // Before there is a second thread: what a thread gives up, the others keep.
+    let prepared = Prepared::new(&options.config, config, options.allow_root)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::System)?;
-    let served = runtime.block_on(daemon::run(&options.config, config));
+    let served = runtime.block_on(daemon::run(prepared));
     // Whatever still hangs in a blocking call does not hold the end up.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served

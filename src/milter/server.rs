@@ -4,22 +4,36 @@
 //! ends alone; Postfix then does as its `milter_default_action` says for the rest of that SMTP session.
 
 mod connection;
+mod handover;
 mod listener;
+mod probe;
 
 use super::session::{Conclusion, Interest, Transaction};
 use super::{Choose, ListenAddress, Wanted};
 use crate::ops::event::{LogEvent, measure, say};
 use connection::Connection;
+pub use handover::{HandedOver, Opening};
+pub use listener::Bound;
 use listener::Listener;
+use probe::Given;
+pub use probe::Prober;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 /// Wait before accepting again when the system cannot (out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How much longer than the drain time an answer that was decided on by then may take to be sent.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// The tasks that serve connections; each gives back what is to be handed over.
+type Connections = JoinSet<Option<HandedOver>>;
 
 /// How the server behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +52,23 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What one connection may cost.
     pub limits: super::Limits,
+    /// Who may connect to a Unix socket that we make.
+    pub access: SocketAccess,
+}
+
+/// Who may connect to a Unix socket, as far as its own mode says; the directory it stands in says the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// Its mode. Postfix connects as user `postfix`, which must be allowed to write.
+    pub mode: u32,
+    /// Its group, if not the daemon's own.
+    pub group: Option<String>,
+}
+
+impl Default for SocketAccess {
+    fn default() -> SocketAccess {
+        SocketAccess { mode: 0o666, group: None }
+    }
 }
 
 /// What decides; implemented by `service::Service`. One value is made for each message, so that a reload
@@ -65,13 +96,25 @@ pub trait Judge: std::marker::Send + Sync + 'static {
     fn overdue(&self, interest: Interest, transaction: &Transaction) -> Conclusion;
 }
 
+/// Whether the server stops, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// It serves.
+    No,
+    /// Connections are closed when their message is answered.
+    Drain,
+    /// Connections are handed over when their message is answered.
+    HandOver,
+}
+
 /// A running server. Dropped without [`Server::stop`], it stops by itself in the background.
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<ListenAddress>,
     open: Arc<AtomicUsize>,
-    stopping: watch::Sender<bool>,
-    acceptors: Vec<JoinHandle<()>>,
+    stopping: watch::Sender<Stop>,
+    given: Vec<mpsc::Sender<Given>>,
+    acceptors: Vec<JoinHandle<Vec<HandedOver>>>,
 }
 
 /// One open connection, counted as long as it lives.
@@ -83,18 +126,25 @@ impl Server {
     /// # Errors
     /// An I/O error naming the listener that cannot be bound; then none is left bound.
     pub async fn start<J: Judge>(settings: Settings, judge: Arc<J>) -> io::Result<Server> {
-        let mut listeners = Vec::with_capacity(settings.listen.len());
-        for address in &settings.listen {
-            let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-            listeners.push(Listener::bind(address).await.map_err(named)?);
-        }
+        let bound = bind(&settings)?;
+        Server::start_on(bound, settings, judge)
+    }
+
+    /// Serves listeners that were bound before, or passed to the process.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn start_on<J: Judge>(bound: Vec<Bound>, settings: Settings, judge: Arc<J>) -> io::Result<Server> {
+        let listeners: Vec<Listener> = bound.into_iter().map(Bound::serve).collect::<io::Result<_>>()?;
         let addresses = listeners.iter().map(|listener| listener.address().clone()).collect();
         let open = Arc::new(AtomicUsize::new(0));
-        let (stopping, stop) = watch::channel(false);
+        let (stopping, stop) = watch::channel(Stop::No);
         let settings = Arc::new(settings);
-        let accept = |listener| {
+        let (given, to_take): (Vec<_>, Vec<_>) = listeners.iter().map(|_| mpsc::channel(1)).unzip();
+        let accept = |(listener, given)| {
             let acceptor = Acceptor {
                 listener,
+                given,
                 settings: settings.clone(),
                 judge: judge.clone(),
                 open: open.clone(),
@@ -102,8 +152,8 @@ impl Server {
             };
             tokio::spawn(acceptor.run())
         };
-        let acceptors = listeners.into_iter().map(accept).collect();
-        Ok(Server { addresses, open, stopping, acceptors })
+        let acceptors = listeners.into_iter().zip(to_take).map(accept).collect();
+        Ok(Server { addresses, open, stopping, given, acceptors })
     }
 
     /// Where it listens; a TCP port 0 is replaced by the port given.
@@ -120,32 +170,74 @@ impl Server {
     /// messages goes on for as long as it is busy, because Postfix does not connect again within an SMTP
     /// session.
     pub async fn stop(self) {
-        self.stopping.send_replace(true);
+        self.end(Stop::Drain).await;
+    }
+
+    /// As [`Server::stop`], but connections between two messages are not closed: they are given back, for
+    /// [`Server::resume`] of another process.
+    pub async fn stop_handing_over(self) -> Vec<HandedOver> {
+        self.end(Stop::HandOver).await
+    }
+
+    async fn end(self, how: Stop) -> Vec<HandedOver> {
+        self.stopping.send_replace(how);
+        let mut handed_over = Vec::new();
         for acceptor in self.acceptors {
-            report_panic(&acceptor.await);
+            match acceptor.await {
+                Ok(mut some) => handed_over.append(&mut some),
+                Err(error) => report_panic(&error),
+            }
+        }
+        handed_over
+    }
+
+    /// Goes on with connections that another process handed over.
+    pub async fn resume(&self, handed_over: Vec<HandedOver>) {
+        let Some(acceptor) = self.given.first() else { return };
+        for connection in handed_over {
+            // Fails when the server stops; then the connection is closed.
+            _ = acceptor.send(Given::Resumed(connection)).await;
         }
     }
+
+    /// Looks whether the server still serves.
+    pub fn prober(&self) -> Prober {
+        Prober::new(self.given.clone())
+    }
+}
+
+/// Binds every listener of the settings.
+///
+/// # Errors
+/// An I/O error naming the listener that cannot be bound; then none is left bound.
+pub fn bind(settings: &Settings) -> io::Result<Vec<Bound>> {
+    let bind = |address| {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+        Bound::bind(address, &settings.access).map_err(named)
+    };
+    settings.listen.iter().map(bind).collect()
 }
 
 struct Acceptor<J> {
     listener: Listener,
+    given: mpsc::Receiver<Given>,
     settings: Arc<Settings>,
     judge: Arc<J>,
     open: Arc<AtomicUsize>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
 }
 
 impl<J: Judge> Acceptor<J> {
-    async fn run(mut self) {
+    async fn run(mut self) -> Vec<HandedOver> {
         let mut connections = JoinSet::new();
+        let mut handed_over = Vec::new();
         loop {
             tokio::select! {
                 biased;
                 // An error means that the server was dropped.
                 _ = self.stop.changed() => break,
-                Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                    report_panic(&ended);
-                }
+                Some(ended) = connections.join_next(), if !connections.is_empty() => note(ended, &mut handed_over),
+                Some(given) = self.given.recv() => self.take(given, &mut connections),
                 accepted = self.listener.accept() => match accepted {
                     Ok(stream) => self.serve(stream, &mut connections),
                     Err(problem) => {
@@ -159,30 +251,78 @@ impl<J: Judge> Acceptor<J> {
         drop(self.listener);
         let drained = async {
             while let Some(ended) = connections.join_next().await {
-                report_panic(&ended);
+                note(ended, &mut handed_over);
             }
         };
-        if tokio::time::timeout(drain_timeout, drained).await.is_err() {
+        // Each connection keeps to the drain time by itself; what is left then does not get its answer sent.
+        if tokio::time::timeout(drain_timeout + LAST_ANSWERS, drained).await.is_err() {
             connections.shutdown().await;
         }
+        handed_over
     }
 
-    fn serve(&self, stream: listener::Stream, connections: &mut JoinSet<()>) {
+    fn serve(&self, stream: listener::Stream, connections: &mut Connections) {
         measure::MILTER_CONNECTIONS.add(1);
         let counted = Counted::new(self.open.clone());
         if counted.0.load(Ordering::Relaxed) > self.settings.connections {
             say(&LogEvent::OverLimit { queue_id: "-", limit: "connections" });
             return;
         }
-        let connection = Connection::new(self.settings.clone(), self.judge.clone(), self.stop.clone());
+        let connection = self.connection();
         connections.spawn(async move {
             let _counted = counted;
             match stream {
-                listener::Stream::Unix(stream) => connection.serve(stream).await,
-                listener::Stream::Tcp(stream) => connection.serve(stream).await,
+                listener::Stream::Unix(stream) => left(connection.serve(stream).await, UnixStream::into_std),
+                listener::Stream::Tcp(stream) => left(connection.serve(stream).await, TcpStream::into_std),
             }
         });
     }
+
+    /// Takes what came by another way than the listener.
+    fn take(&self, given: Given, connections: &mut Connections) {
+        let connection = self.connection();
+        match given {
+            Given::Probe(stream) => {
+                connections.spawn(async move {
+                    // It says good-bye, or is gone; there is nothing to go on with.
+                    _ = connection.serve(stream).await;
+                    None
+                });
+            }
+            Given::Resumed(HandedOver { stream, opening }) => {
+                let counted = Counted::new(self.open.clone());
+                match listener::Stream::passed(stream) {
+                    Ok(stream) => {
+                        _ = connections.spawn(async move {
+                            let _counted = counted;
+                            match stream {
+                                listener::Stream::Unix(stream) => {
+                                    left(connection.resume(stream, opening).await, UnixStream::into_std)
+                                }
+                                listener::Stream::Tcp(stream) => {
+                                    left(connection.resume(stream, opening).await, TcpStream::into_std)
+                                }
+                            }
+                        })
+                    }
+                    Err(error) => {
+                        let problem = format!("a connection that was handed over cannot be used: {error}");
+                        say(&LogEvent::ProtocolError { queue_id: "-", problem: &problem });
+                    }
+                }
+            }
+        }
+    }
+
+    fn connection(&self) -> Connection<J> {
+        Connection::new(self.settings.clone(), self.judge.clone(), self.stop.clone())
+    }
+}
+
+/// What a connection leaves when it ends: itself, where it is handed over.
+fn left<S, D: Into<OwnedFd>>(ended: Option<(S, Opening)>, into_std: fn(S) -> io::Result<D>) -> Option<HandedOver> {
+    let (stream, opening) = ended?;
+    Some(HandedOver { stream: into_std(stream).ok()?.into(), opening })
 }
 
 impl Counted {
@@ -198,8 +338,15 @@ impl Drop for Counted {
     }
 }
 
-fn report_panic(ended: &Result<(), JoinError>) {
-    if ended.as_ref().is_err_and(JoinError::is_panic) {
+fn note(ended: Result<Option<HandedOver>, JoinError>, handed_over: &mut Vec<HandedOver>) {
+    match ended {
+        Ok(left) => handed_over.extend(left),
+        Err(error) => report_panic(&error),
+    }
+}
+
+fn report_panic(error: &JoinError) {
+    if error.is_panic() {
         say(&LogEvent::ProtocolError { queue_id: "-", problem: "a connection was lost to a fault of ours (panic)" });
     }
 }

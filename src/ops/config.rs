@@ -2,7 +2,7 @@
 //! not exist, or a value that cannot be used, is an error: nothing is passed over in silence.
 
 use super::keys::{Keys, word};
-use super::{authority_section, hook_section, policy_section, sections};
+use super::{authority_section, hook_section, policy_section, privileges, sections};
 use crate::milter::ListenAddress;
 use crate::outbound::Mode;
 use crate::{admin, authority, hooks, inbound, milter, outbound, policy, store};
@@ -10,11 +10,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every key, in the order of `config/backstop.toml`.
-pub const KEYS: [&str; 89] = [
+pub const KEYS: [&str; 93] = [
     "mode",
     "feedback_loop",
     "hook",
+    "process.user",
+    "process.group",
     "milter.listen",
+    "milter.socket_mode",
+    "milter.socket_group",
     "milter.connections",
     "milter.idle_timeout_secs",
     "milter.decision_timeout_secs",
@@ -118,6 +122,8 @@ pub enum LogAddresses {
 pub struct Config {
     /// `mode`.
     pub mode: outbound::Mode,
+    /// `[process]`.
+    pub process: privileges::Settings,
     /// `[milter]`.
     pub milter: milter::server::Settings,
     /// `[admin]`.
@@ -166,6 +172,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             mode: Mode::Enforce,
+            process: privileges::Settings::default(),
             milter: milter::server::Settings {
                 listen: vec![ListenAddress::Unix("/var/spool/postfix/backstop/milter.sock".into())],
                 connections: 1000,
@@ -173,6 +180,7 @@ impl Default for Config {
                 decision_timeout: Duration::from_secs(60),
                 drain_timeout: Duration::from_secs(10),
                 limits: milter::Limits::default(),
+                access: milter::server::SocketAccess::default(),
             },
             admin: admin::server::Settings {
                 socket: "/run/backstop/admin.sock".into(),
@@ -227,6 +235,7 @@ impl Config {
         let default = Config::default();
         let mut config = Config {
             mode: keys.get("mode", default.mode, word(&[("enforce", Mode::Enforce), ("shadow", Mode::Shadow)]))?,
+            process: sections::read_process(&keys, default.process)?,
             milter: sections::read_milter(&keys, default.milter)?,
             admin: sections::read_admin(&keys, default.admin)?,
             store: sections::read_store(&keys, default.store)?,
@@ -257,6 +266,7 @@ impl Config {
     pub fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
         let log = |config: &Config| (config.log_addresses, config.log_hash_key_file.clone());
         let sections = [
+            ("[process]", self.process != new.process),
             ("[milter]", self.milter != new.milter),
             ("[admin]", self.admin != new.admin),
             ("[store]", self.store != new.store),

@@ -6,15 +6,18 @@
 
 use super::config::{Config, ConfigError, LogAddresses};
 use super::event::{AddressKey, LogEvent, say, set_addresses};
+use super::privileges::{self, PrivilegeError};
 use super::release::{LastRun, release_hourly};
 use super::rule_files;
 use super::signals::{Asked, Signals};
+use super::systemd::{self, Passed};
+use super::watchdog::{self, Watched};
 use crate::admin::server::{ConfigState, LastRelease};
 use crate::authority::keys::KeysError;
 use crate::authority::{FeedbackLoops, KeyRing, Signatures, Tokens};
 use crate::classify::{RuleError, Rules};
 use crate::hooks::{Hooks, Raised};
-use crate::outbound::Domains;
+use crate::outbound::{Domains, Mode};
 use crate::service::{InForce, Service};
 use crate::store::{Store, StoreError};
 use crate::{admin, authority, hooks, milter};
@@ -61,6 +64,9 @@ pub enum Failure {
     /// A socket cannot be listened on.
     #[error("{0}")]
     Listen(std::io::Error),
+    /// It is root, and cannot or must not go on as somebody else.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
     /// The system refuses what every daemon needs.
     #[error("{0}")]
     System(std::io::Error),
@@ -76,6 +82,8 @@ impl Failure {
             Failure::Store(StoreError::Unwritable { .. }) => 73,               // EX_CANTCREAT
             Failure::Store(StoreError::Engine(_) | StoreError::Damaged { .. } | StoreError::Stopped) => 74, // EX_IOERR
             Failure::Listen(_) => 69,                                          // EX_UNAVAILABLE
+            Failure::Privileges(PrivilegeError::Refused { .. } | PrivilegeError::Left(_)) => 71, // EX_OSERR
+            Failure::Privileges(_) => 78,                                      // EX_CONFIG
             Failure::System(_) => 71,                                          // EX_OSERR
         }
     }
@@ -128,19 +136,73 @@ pub fn address_key(config: &Config) -> Result<Option<AddressKey>, Failure> {
     }
 }
 
+/// What takes root, where the process was started as such, and what is read before the first message.
+pub struct Prepared {
+    file: PathBuf,
+    config: Config,
+    in_force: InForce,
+    passed: Passed,
+    /// Bound by root already, if it was root; else when the store is open, so that whoever connects finds a daemon that is
+    /// whole, or none. An error is told then, too: a second daemon on the same store is to hear of the store first.
+    sockets: Option<std::io::Result<Sockets>>,
+}
+
+/// The milter's listeners, and the admin socket with that of the metrics.
+type Sockets = (Vec<milter::server::Bound>, admin::server::Sockets);
+
+impl Prepared {
+    /// Reads rules and secrets; as root binds the sockets that were not passed, and gives root up. To be called before there
+    /// is a second thread.
+    ///
+    /// # Errors
+    /// [`Failure`] for what cannot be used, and where root cannot be given up.
+    pub fn new(file: &Path, config: Config, allow_root: bool) -> Result<Prepared, Failure> {
+        let becoming = privileges::whom(&config.process, allow_root)?;
+        privileges::set_umask();
+        let mut passed = Passed::take().map_err(Failure::Listen)?;
+        set_addresses(address_key(&config)?);
+        let in_force = in_force(&config)?;
+        let sockets = match becoming {
+            None => None,
+            Some(unprivileged) => {
+                let sockets = bind(&config, &mut passed);
+                unprivileged.become_for_good()?;
+                Some(sockets)
+            }
+        };
+        if !allow_root {
+            privileges::gain_nothing_new()?;
+        }
+        Ok(Prepared { file: file.to_owned(), config, in_force, passed, sockets })
+    }
+}
+
+/// Takes the sockets that were passed, and binds the configured ones that are not among them.
+fn bind(config: &Config, passed: &mut Passed) -> std::io::Result<Sockets> {
+    let taken = std::mem::take(&mut passed.milter).into_iter().map(milter::server::Bound::passed);
+    let mut milter: Vec<_> = taken.collect::<Result<_, _>>()?;
+    let mut settings = config.milter.clone();
+    settings.listen.retain(|address| !milter.iter().any(|bound| bound.address() == address));
+    let admin = admin::server::Sockets::bind(&config.admin, passed.admin.take(), passed.metrics.take())?;
+    milter.extend(milter::server::bind(&settings)?);
+    Ok((milter, admin))
+}
+
 /// Serves until a signal asks for the end.
 ///
 /// # Errors
 /// [`Failure`] when it cannot start, or what waited could not be written at the end.
-pub async fn run(file: &Path, config: Config) -> Result<(), Failure> {
+pub async fn run(prepared: Prepared) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::System)?;
     raise_open_files();
-    set_addresses(address_key(&config)?);
-    let in_force = in_force(&config)?;
+    let Prepared { file, config, in_force, mut passed, sockets } = prepared;
     let settings = config.store.clone();
     let store = blocking(move || Store::open(&settings)).await??;
     let service = Arc::new(Service::new(store.clone(), in_force));
-    let served = serve(file, config, service, &mut signals).await;
+    let served = match sockets.unwrap_or_else(|| bind(&config, &mut passed)) {
+        Ok(sockets) => serve(&file, config, sockets, passed, service, &mut signals).await,
+        Err(error) => Err(Failure::Listen(error)),
+    };
     let closed = blocking(move || store.close()).await;
     served?;
     closed??;
@@ -148,19 +210,31 @@ pub async fn run(file: &Path, config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut Signals) -> Result<(), Failure> {
+async fn serve(
+    file: &Path,
+    config: Config,
+    (milter, admin): Sockets,
+    mut passed: Passed,
+    service: Arc<Service>,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     let running = Arc::new(Running::new(file, service.clone()));
-    // The milter comes last: Postfix finds a daemon that is whole, or none.
-    let admin = admin::server::Server::start(config.admin.clone(), service.clone(), running.clone());
-    let admin = admin.await.map_err(Failure::Listen)?;
-    match milter::server::Server::start(config.milter.clone(), service.clone()).await {
-        Ok(milter) => *locked(&running.milter) = Some(milter),
+    let admin = admin::server::Server::start_on(admin, config.admin.clone(), service.clone(), running.clone());
+    let admin = admin.map_err(Failure::Listen)?;
+    match milter::server::Server::start_on(milter, config.milter.clone(), service.clone()) {
+        Ok(milter) => {
+            milter.resume(std::mem::take(&mut passed.connections)).await;
+            passed.release();
+            *locked(&running.milter) = Some(milter);
+        }
         Err(error) => {
             admin.stop().await;
             return Err(Failure::Listen(error));
         }
     }
     say(&LogEvent::Ready { milter: &running.listeners(), admin: &config.admin.socket.display().to_string() });
+    systemd::ready(&running.status(&service));
+    let watchdog = running.watch(&service);
     let hooks = Hooks::start(service.store().clone(), running.clone(), config.hooks.clone()).await;
     *locked(&running.hooks) = Some(hooks.clone());
     let expiry = tokio::spawn(expire_daily(service.clone()));
@@ -169,20 +243,31 @@ async fn serve(file: &Path, config: Config, service: Arc<Service>, signals: &mut
     let release = tokio::spawn(release_hourly(service.clone(), running.last_release.clone()));
     loop {
         match signals.next().await {
-            Asked::Reload => running.reload(&config, &service).await,
+            Asked::Reload => {
+                systemd::reloading();
+                running.reload(&config, &service).await;
+                systemd::ready(&running.status(&service));
+            }
             Asked::Stop(signal) => {
                 say(&LogEvent::Stop { signal });
                 break;
             }
         }
     }
+    systemd::stopping();
+    watchdog.abort();
     // A step in hand finishes in the store's writer, which is closed later.
     expiry.abort();
     release.abort();
     let milter = locked(&running.milter).take();
     let drained = async {
-        if let Some(milter) = milter {
-            milter.stop().await;
+        match milter {
+            Some(milter) if systemd::keeps_connections() => {
+                let connections = milter.stop_handing_over().await;
+                tokio::task::block_in_place(|| systemd::keep(connections));
+            }
+            Some(milter) => milter.stop().await,
+            None => {}
         }
         tokio::join!(admin.stop(), hooks.stop());
     };
@@ -233,6 +318,35 @@ impl Running {
         let milter = locked(&self.milter);
         let addresses = milter.iter().flat_map(|milter| milter.addresses());
         addresses.map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    /// What `systemctl status` shows.
+    fn status(&self, service: &Service) -> String {
+        let connections = locked(&self.milter).as_ref().map_or(0, milter::server::Server::connections);
+        let figures = service.store().figures();
+        let mode = match service.in_force().mode {
+            Mode::Enforce => "serving",
+            Mode::Shadow => "serving in shadow mode",
+        };
+        let refused = locked(&self.config_state).reload_error.is_some();
+        let reload = if refused { "; the new configuration cannot be used, the old one serves" } else { "" };
+        format!(
+            "{mode}: {connections} milter connections, {} events, {} contacts{reload}",
+            figures.events, figures.contacts
+        )
+    }
+
+    /// Tells the service manager that all is well, while it is.
+    fn watch(self: &Arc<Running>, service: &Arc<Service>) -> tokio::task::JoinHandle<()> {
+        let prober = locked(&self.milter).as_ref().map(milter::server::Server::prober);
+        let (running, told_of) = (self.clone(), service.clone());
+        let status = Box::new(move || running.status(&told_of));
+        let service = service.clone();
+        tokio::spawn(async move {
+            if let Some(milter) = prober {
+                watchdog::serve(Watched { milter, service, status }).await;
+            }
+        })
     }
 
     /// Reads the configuration and the rules again; puts them in force only if all of it can be used.

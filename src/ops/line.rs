@@ -7,6 +7,7 @@
 use crate::mail::Address;
 use std::fmt::{Display, Formatter, Write};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -31,10 +32,17 @@ impl AddressKey {
     /// The key that a file's content makes.
     ///
     /// # Errors
-    /// An I/O error when it cannot be read, or has fewer than 16 octets.
+    /// An I/O error when it cannot be read, has fewer than 16 octets, or others can read it.
     pub fn read(file: &Path) -> std::io::Result<AddressKey> {
         let mut content = Vec::new();
-        std::fs::File::open(file)?.take(64 << 10).read_to_end(&mut content)?;
+        let file = std::fs::File::open(file)?;
+        let mode = file.metadata()?.permissions().mode() & 0o7777;
+        // A group of its own may read it: root's secret for the daemon's group is 0640.
+        if mode & 0o027 != 0 {
+            let problem = format!("has mode {mode:04o}: others can read it or change it; make it 0600 or 0640");
+            return Err(std::io::Error::other(problem));
+        }
+        file.take(64 << 10).read_to_end(&mut content)?;
         if content.len() < 16 {
             return Err(std::io::Error::other("is too short for a key; it takes at least 16 octets"));
         }
@@ -162,6 +170,50 @@ fn push_value(text: &mut String, value: &str) {
     text.push('"');
 }
 
+/// Reads a line back into the values it was made of, for the journal: each key with its value, unescaped. Stops at
+/// what no [`Line`] writes.
+pub fn fields(line: &str, mut told: impl FnMut(&str, String)) {
+    let mut left = line;
+    while let Some((key, rest)) = left.split_once('=') {
+        let (value, rest) = match rest.strip_prefix('"') {
+            None => {
+                let (value, rest) = rest.split_at(rest.find(' ').unwrap_or(rest.len()));
+                (value.to_owned(), rest)
+            }
+            Some(quoted) => match unquote(quoted) {
+                Some(read) => read,
+                None => return,
+            },
+        };
+        told(key.trim_start(), value);
+        left = rest;
+    }
+}
+
+/// Reads up to the closing quote. Gives the value and what follows.
+fn unquote(quoted: &str) -> Option<(String, &str)> {
+    let mut value = String::with_capacity(quoted.len());
+    let mut letters = quoted.char_indices();
+    while let Some((place, letter)) = letters.next() {
+        match letter {
+            '"' => return Some((value, &quoted[place + 1..])),
+            '\\' => match letters.next()?.1 {
+                'n' => value.push('\n'),
+                'r' => value.push('\r'),
+                't' => value.push('\t'),
+                'u' => {
+                    let digits: String =
+                        letters.by_ref().map(|(_, digit)| digit).take_while(|digit| *digit != '}').collect();
+                    value.push(char::from_u32(u32::from_str_radix(digits.strip_prefix('{')?, 16).ok()?)?);
+                }
+                itself => value.push(itself),
+            },
+            letter => value.push(letter),
+        }
+    }
+    None
+}
+
 /// Replaces whatever looks like an address by its hash.
 fn hide_addresses(value: &str, key: &AddressKey) -> String {
     let between = |letter: char| letter.is_whitespace() || letter.is_control() || "\"'<>(),;:=[]".contains(letter);
@@ -211,6 +263,19 @@ mod tests {
     }
 
     #[test]
+    fn a_line_reads_back_into_what_it_was_made_of() {
+        let evil = "x\nevent=forged\r\t\0\u{1b}[2J\u{2028} \\\" y=z";
+        let text = line(None).word("event", "skip").word("k", evil).number("n", 7).word("empty", "").text;
+        let mut read = Vec::new();
+        fields(&text, |key, value| read.push((key.to_owned(), value)));
+        let want = [("event", "skip"), ("k", evil), ("n", "7"), ("empty", "")];
+        assert_eq!(read, want.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        for broken in ["", "words", "a=\"", "a=\"\\", "a=\"\\u{110000}\"", "a=\"\\u12\""] {
+            fields(broken, |key, value| panic!("{broken}: {key}={value}"));
+        }
+    }
+
+    #[test]
     fn a_long_value_is_cut() {
         let text = line(None).word("k", &"é".repeat(10_000)).text;
         assert_eq!(text, format!("k=\"{}...\"", "é".repeat(LONGEST)));
@@ -243,5 +308,9 @@ mod tests {
         std::fs::write(file.path(), "long enough to be a key\n").expect("writable");
         let key = AddressKey::read(file.path()).expect("23 octets do");
         assert_eq!(Ok(key), AddressKey::read(file.path()).map_err(|error| error.to_string()));
+        for (mode, may_be_used) in [(0o600, true), (0o640, true), (0o644, false), (0o660, false), (0o604, false)] {
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).expect("ours");
+            assert_eq!(AddressKey::read(file.path()).is_ok(), may_be_used, "{mode:o}");
+        }
     }
 }

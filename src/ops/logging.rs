@@ -1,11 +1,14 @@
-//! Where log lines go: standard error, one line an event.
+//! Where log lines go: standard error, one line an event; or the journal, with a field for each value.
 
 use super::event::{LogEvent, say};
+use super::journal::Journal;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
-/// Starts the log. `RUST_LOG` chooses the level, `info` by default. Under journald, which sets `JOURNAL_STREAM`,
-/// lines carry no time of their own.
+/// Starts the log. `RUST_LOG` chooses the level, `info` by default. Where standard error is the journal, entries go
+/// there with their fields; lines for any other that sets `JOURNAL_STREAM` carry no time of their own.
 pub fn start() {
     let (filter, refused) = match std::env::var("RUST_LOG") {
         Ok(wanted) if !wanted.is_empty() => match EnvFilter::try_new(&wanted) {
@@ -14,6 +17,10 @@ pub fn start() {
         },
         _ => (EnvFilter::new("info"), None),
     };
+    if let Some(journal) = Journal::of_standard_error() {
+        let _ = tracing_subscriber::registry().with(filter).with(journal).try_init();
+        return finish(refused);
+    }
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -25,6 +32,10 @@ pub fn start() {
         Some(_) => log.without_time().try_init(),
         None => log.try_init(),
     };
+    finish(refused);
+}
+
+fn finish(refused: Option<String>) {
     if let Some(refused) = refused {
         tracing::warn!("{refused}");
     }

@@ -23,4 +23,9 @@ pub struct Options {
     /// `backstopctl rebuild` does the same while a daemon serves.
     #[arg(long)]
     pub rebuild: bool,
+    /// Stay root, for tests and containers. Otherwise root becomes the user of [process]
+    ///
+    /// Nothing is given up then, and nothing that root may do is refused.
+    #[arg(long)]
+    pub allow_root: bool,
 }

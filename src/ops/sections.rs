@@ -5,6 +5,7 @@
 
 use super::config::{Config, ConfigError};
 use super::keys::{Keys, boolean, number, string, word};
+use super::privileges;
 use crate::authority::{FeedbackLoop, Identify};
 use crate::inbound::Recognised;
 use crate::mail::{Address, ReturnPath};
@@ -27,6 +28,17 @@ pub fn refuse_what_is_not_served(keys: &Keys<'_>) -> Result<(), ConfigError> {
     keys.get("return_path.unrecognised", (), |value| match string(value)?.as_str() {
         "deliver" => Ok(()),
         _ => Err(format!("anything but delivering is {LATER}; set it to \"deliver\"")),
+    })
+}
+
+/// `[process]`.
+pub fn read_process(keys: &Keys<'_>, default: privileges::Settings) -> Result<privileges::Settings, ConfigError> {
+    Ok(privileges::Settings {
+        user: keys.get("process.user", default.user, |value| match string(value)? {
+            name if name.is_empty() => Err("is empty; name the user the daemon runs as".to_owned()),
+            name => Ok(name),
+        })?,
+        group: keys.get("process.group", default.group, optional)?,
     })
 }
 
@@ -60,6 +72,10 @@ pub fn read_milter(
             header_bytes: keys.get("milter.header_bytes", limits.header_bytes, number(1024..=1 << 26, OCTETS))?,
             body_bytes: keys.get("milter.body_bytes", limits.body_bytes, number(1024..=1 << 30, OCTETS))?,
             recipients: keys.get("milter.recipients", limits.recipients, number(1..=1_000_000, "recipients"))?,
+        },
+        access: milter::server::SocketAccess {
+            mode: keys.get("milter.socket_mode", default.access.mode, socket_mode)?,
+            group: keys.get("milter.socket_group", default.access.group, optional)?,
         },
     })
 }
@@ -255,6 +271,23 @@ fn absolute(name: &str) -> Result<PathBuf, String> {
         path if path.is_absolute() && !name.contains('\0') => Ok(path),
         _ => Err(format!("\"{name}\" is no absolute path; begin it with /")),
     }
+}
+
+/// A mode as chmod(1) takes it. Whoever connects must be allowed to write.
+fn socket_mode(value: &DeValue<'_>) -> Result<u32, String> {
+    let text = string(value)?;
+    match u32::from_str_radix(&text, 8) {
+        Ok(mode) if mode & !0o777 == 0 && mode & 0o022 != 0 => Ok(mode),
+        Ok(mode) if mode & !0o777 == 0 => {
+            Err(format!("\"{text}\" lets nobody else connect; write \"0660\" with milter.socket_group, or \"0666\""))
+        }
+        _ => Err(format!("\"{text}\" is no mode; write it in octal digits, such as \"0660\"")),
+    }
+}
+
+/// A name, or none where the string is empty.
+fn optional(value: &DeValue<'_>) -> Result<Option<String>, String> {
+    Ok(Some(string(value)?).filter(|name| !name.is_empty()))
 }
 
 fn group(value: &DeValue<'_>) -> Result<String, String> {

@@ -43,7 +43,7 @@ impl Daemon {
         let errors = log.try_clone().expect("a log file twice");
         // Dies with the thread that runs the test, should that be killed.
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_backstopd"), "--config"])
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_backstopd"), "--allow-root", "--config"])
             .arg(self.config())
             .stdin(Stdio::null())
             .stdout(log)
@@ -95,7 +95,7 @@ impl Daemon {
         let config = std::fs::read_to_string(self.config()).expect("the configuration was written");
         let file = self.dir.join("second.toml");
         std::fs::write(&file, config.replace(".sock\"", ".sock.second\"")).expect("our own directory");
-        let limit = ["20", env!("CARGO_BIN_EXE_backstopd"), "--config"];
+        let limit = ["20", env!("CARGO_BIN_EXE_backstopd"), "--allow-root", "--config"];
         Command::new("timeout").args(limit).arg(file).stdin(Stdio::null()).output().expect("timeout(1) runs")
     }
 
@@ -190,6 +190,12 @@ impl Daemon {
         })
     }
 
+    /// Its milter socket.
+    #[allow(dead_code, reason = "only tests/systemd.rs holds the sockets itself")]
+    pub fn milter_socket(&self) -> &Path {
+        &self.milter_socket
+    }
+
     /// Its log.
     pub fn log(&self) -> PathBuf {
         self.dir.join("backstopd.log")
@@ -200,10 +206,12 @@ impl Daemon {
         self.dir.join("store")
     }
 
-    fn config(&self) -> PathBuf {
+    /// Its configuration.
+    pub fn config(&self) -> PathBuf {
         self.dir.join("backstop.toml")
     }
 
+    /// Its admin socket.
     pub fn admin_socket(&self) -> PathBuf {
         self.dir.join("admin.sock")
     }

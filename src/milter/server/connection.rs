@@ -3,7 +3,8 @@
 //! One read may bring many packets: all of them are taken, then one write answers them. The buffers live as
 //! long as the connection.
 
-use super::{Judge, Settings};
+use super::handover::Opening;
+use super::{Judge, Settings, Stop};
 use crate::milter::command::{Command, CommandError};
 use crate::milter::packet::{Cutter, PacketError};
 use crate::milter::session::SessionError;
@@ -36,7 +37,16 @@ const KEPT_OUT: usize = 64 << 10;
 pub struct Connection<J> {
     settings: Arc<Settings>,
     judge: Arc<J>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
+}
+
+/// How a connection ended in good order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It is over.
+    Closed,
+    /// It goes on, in another process.
+    HandOver,
 }
 
 /// Why a connection ended without a good-bye.
@@ -67,6 +77,7 @@ struct Conversation<'a, J: Judge, S> {
     judge: &'a J,
     settings: &'a Settings,
     session: Session,
+    opening: Opening,
     chooser: Option<J::Chooser>,
     /// When the message in hand began.
     begun: Option<Instant>,
@@ -74,87 +85,131 @@ struct Conversation<'a, J: Judge, S> {
     heard: Instant,
     /// One timer for the whole connection: it is looked at when it fires, not set anew for every read.
     silence: Pin<Box<Sleep>>,
-    stop: &'a mut watch::Receiver<bool>,
-    stopping: bool,
+    stop: &'a mut watch::Receiver<Stop>,
+    /// Since when the server stops.
+    stopping: Option<Instant>,
 }
 
 impl<J: Judge> Connection<J> {
     /// A connection about to be served.
-    pub fn new(settings: Arc<Settings>, judge: Arc<J>, stop: watch::Receiver<bool>) -> Connection<J> {
+    pub fn new(settings: Arc<Settings>, judge: Arc<J>, stop: watch::Receiver<Stop>) -> Connection<J> {
         Connection { settings, judge, stop }
     }
 
-    /// Serves it to its end.
-    pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut self, stream: S) {
+    /// Serves it to its end, or until it is to be handed over: then gives it back with how it began.
+    pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> Option<(S, Opening)> {
+        let opening = Opening::new(self.judge.wanted());
+        self.converse(stream, opening).await
+    }
+
+    /// Goes on with a connection that another process began.
+    pub async fn resume<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, opening: Opening) -> Option<(S, Opening)> {
+        self.converse(stream, opening).await
+    }
+
+    async fn converse<S>(mut self, stream: S, opening: Opening) -> Option<(S, Opening)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let heard = Instant::now();
         let mut conversation = Conversation {
             stream,
             judge: &*self.judge,
             settings: &self.settings,
-            session: Session::new(self.judge.wanted(), self.settings.limits.clone()),
+            session: Session::new(opening.wanted(), self.settings.limits.clone()),
+            opening,
             chooser: None,
             begun: None,
             out: Vec::with_capacity(1024),
             heard,
             silence: Box::pin(sleep_until(heard + self.settings.idle_timeout)),
             stop: &mut self.stop,
-            stopping: false,
+            stopping: None,
         };
-        let Err(problem) = conversation.run().await else { return };
-        let queue_id = conversation.session.transaction().queue_id();
-        match problem {
-            Broken::Idle(_) | Broken::Packet(PacketError::TooLong { .. }) => {
-                say(&LogEvent::OverLimit { queue_id, limit: &problem.to_string() });
+        let ended = match conversation.repeat_opening() {
+            Ok(()) => conversation.run().await,
+            Err(problem) => Err(problem),
+        };
+        match ended {
+            Ok(End::Closed) => None,
+            Ok(End::HandOver) => Some((conversation.stream, conversation.opening)),
+            Err(problem) => {
+                let queue_id = conversation.session.transaction().queue_id();
+                match problem {
+                    Broken::Idle(_) | Broken::Packet(PacketError::TooLong { .. }) => {
+                        say(&LogEvent::OverLimit { queue_id, limit: &problem.to_string() });
+                    }
+                    _ => say(&LogEvent::ProtocolError { queue_id, problem: &problem.to_string() }),
+                }
+                None
             }
-            _ => say(&LogEvent::ProtocolError { queue_id, problem: &problem.to_string() }),
         }
     }
 }
 
 impl<J: Judge, S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, J, S> {
-    async fn run(&mut self) -> Result<(), Broken> {
+    /// Brings the session to where another process left it. What it answers was sent by that one.
+    fn repeat_opening(&mut self) -> Result<(), Broken> {
+        let opening = self.opening.clone();
+        for packet in opening.packets() {
+            self.step(Command::read(packet)?)?;
+        }
+        self.out.clear();
+        Ok(())
+    }
+
+    async fn run(&mut self) -> Result<End, Broken> {
         let mut cutter = Cutter::new(self.settings.limits.packet_bytes);
         loop {
             while let Some(packet) = cutter.next_packet()? {
-                match self.step(Command::read(packet)?)? {
+                let command = Command::read(packet)?;
+                self.opening.note(packet, self.session.is_between_messages());
+                match self.step(command)? {
                     Step::Continue => {}
                     Step::Conclude(interest) => self.conclude(interest).await?,
-                    Step::Quit => return self.flush().await,
+                    Step::Quit => return self.flush().await.map(|()| End::Closed),
                 }
             }
             self.flush().await?;
-            match self.hear(cutter.space()).await? {
-                0 if cutter.is_inside_packet() => return Err(Broken::CutShort),
+            let may_go = !cutter.is_inside_packet();
+            match self.hear(cutter.space(), may_go).await? {
+                None => return Ok(End::HandOver),
+                Some(0) if cutter.is_inside_packet() => return Err(Broken::CutShort),
                 // Postfix says good-bye, but a process of its may also be killed: then there is nobody to answer.
-                0 => return Ok(()),
-                count => cutter.filled(count),
+                Some(0) => return Ok(End::Closed),
+                Some(count) => cutter.filled(count),
             }
         }
     }
 
-    /// Reads as soon as there is something to read. Returns 0 when the connection is over: closed by the MTA, or
-    /// quiet while the server stops.
-    async fn hear(&mut self, space: &mut [u8]) -> Result<usize, Broken> {
-        if self.stopping {
+    /// Reads as soon as there is something to read. Returns 0 when the connection is over: closed by the MTA, or by
+    /// us while the server stops; nothing when it is to be handed over, which takes that nothing of a packet is here
+    /// (`may_go`).
+    async fn hear(&mut self, space: &mut [u8], may_go: bool) -> Result<Option<usize>, Broken> {
+        if self.stopping.is_some() {
             self.watch_silence();
         }
         loop {
+            if self.stopping.is_some() && may_go && self.is_to_be_handed_over() {
+                return Ok(None);
+            }
             tokio::select! {
                 biased;
-                read = self.stream.read(space) => {
+                // An error means that the server was dropped.
+                _ = self.stop.changed(), if self.stopping.is_none() => {
                     self.heard = Instant::now();
-                    return Ok(read?);
-                }
-                _ = self.stop.changed(), if !self.stopping => {
-                    self.stopping = true;
-                    self.heard = Instant::now();
+                    self.stopping = Some(self.heard);
                     self.watch_silence();
                 }
+                read = self.stream.read(space) => {
+                    self.heard = Instant::now();
+                    return Ok(Some(read?));
+                }
                 () = self.silence.as_mut() => {
-                    if Instant::now() < self.heard + self.patience() {
+                    if Instant::now() < self.patience_ends() {
                         self.watch_silence();
-                    } else if self.is_waiting_to_stop() {
-                        return Ok(0);
+                    } else if self.stopping.is_some() {
+                        return Ok(Some(0));
                     } else {
                         return Err(Broken::Idle(self.settings.idle_timeout));
                     }
@@ -164,17 +219,20 @@ impl<J: Judge, S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, J, S> {
     }
 
     fn watch_silence(&mut self) {
-        let until = self.heard + self.patience();
+        let until = self.patience_ends();
         self.silence.as_mut().reset(until);
     }
 
-    fn patience(&self) -> Duration {
-        let idle_timeout = self.settings.idle_timeout;
-        if self.is_waiting_to_stop() { QUIET_WHILE_STOPPING.min(idle_timeout) } else { idle_timeout }
+    fn patience_ends(&self) -> Instant {
+        let idle = self.heard + self.settings.idle_timeout;
+        let Some(since) = self.stopping else { return idle };
+        let drained = since + self.settings.drain_timeout;
+        let quiet = if self.session.is_between_messages() { self.heard + QUIET_WHILE_STOPPING } else { drained };
+        quiet.min(drained).min(idle)
     }
 
-    fn is_waiting_to_stop(&self) -> bool {
-        self.stopping && self.session.is_between_messages()
+    fn is_to_be_handed_over(&self) -> bool {
+        *self.stop.borrow() == Stop::HandOver && self.session.is_between_messages() && self.opening.is_whole()
     }
 
     fn step(&mut self, command: Command<'_>) -> Result<Step, SessionError> {
@@ -217,6 +275,7 @@ impl<J: Judge, S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, J, S> {
         let decision = async { self.judge.conclude(chooser, interest, transaction).await };
         let mut decision = pin!(contain_panic(decision));
         let mut overdue = pin!(sleep(self.settings.decision_timeout));
+        let mut drained = pin!(drained(self.stop.clone(), self.stopping, self.settings.drain_timeout));
         loop {
             tokio::select! {
                 biased;
@@ -224,6 +283,7 @@ impl<J: Judge, S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, J, S> {
                     return Ok(conclusion.unwrap_or_else(|| self.judge.overdue(interest, transaction)));
                 }
                 () = overdue.as_mut() => return Ok(self.judge.overdue(interest, transaction)),
+                () = drained.as_mut() => return Ok(self.judge.overdue(interest, transaction)),
                 () = sleep(PROGRESS_EVERY) => {
                     Reply::Progress.write(&mut self.out);
                     send(&mut self.stream, &mut self.out, self.settings.idle_timeout).await?;
@@ -238,6 +298,14 @@ impl<J: Judge, S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, J, S> {
         }
         send(&mut self.stream, &mut self.out, self.settings.idle_timeout).await
     }
+}
+
+/// Waits until the server has been stopping for the drain time.
+async fn drained(mut stop: watch::Receiver<Stop>, stopping: Option<Instant>, drain_timeout: Duration) {
+    if stopping.is_none() && stop.wait_for(|stop| *stop != Stop::No).await.is_err() {
+        return std::future::pending().await;
+    }
+    sleep_until(stopping.unwrap_or_else(Instant::now) + drain_timeout).await;
 }
 
 async fn send<S: AsyncWrite + Unpin>(stream: &mut S, out: &mut Vec<u8>, patience: Duration) -> Result<(), Broken> {
@@ -372,8 +440,9 @@ mod tests {
             decision_timeout: timeout,
             drain_timeout: timeout,
             limits: Limits::default(),
+            access: crate::milter::server::SocketAccess::default(),
         };
-        let (_keep, stop) = watch::channel(false);
+        let (_keep, stop) = watch::channel(Stop::No);
         let writes = Arc::new(Mutex::new(Vec::new()));
         let tape = Tape { told, writes: writes.clone() };
         Connection::new(Arc::new(settings), Arc::new(DeleteAll), stop).serve(tape).await;

@@ -85,6 +85,7 @@ impl Rig {
             decision_timeout: PATIENCE,
             drain_timeout: PATIENCE,
             limits: Limits::default(),
+            access: SocketAccess::default(),
         };
         change(&mut settings);
         let server = Server::start(settings, Arc::new(TestJudge)).await.unwrap();
@@ -184,6 +185,7 @@ async fn a_listener_that_cannot_be_bound_is_named_and_the_others_are_let_go() {
         decision_timeout: PATIENCE,
         drain_timeout: PATIENCE,
         limits: Limits::default(),
+        access: SocketAccess::default(),
     };
     let problem = Server::start(settings, Arc::new(TestJudge)).await.unwrap_err();
     let want = format!("cannot listen on unix:{}: another program listens there", rig.path.display());
@@ -321,7 +323,8 @@ async fn a_message_that_does_not_end_stops_no_server_from_stopping() {
     assert_eq!(stuck.hears().await, "s");
     undecided.tells_message("<endless@x>").await;
     tokio::time::timeout(PATIENCE, rig.server.stop()).await.expect("stopped in time");
-    assert_eq!([stuck.hears().await, undecided.hears().await], ["closed", "closed"]);
+    assert_eq!(stuck.hears().await, "closed");
+    assert_eq!([undecided.hears().await, undecided.hears().await], ["t", "closed"], "it is answered, and then closed");
 }
 
 #[tokio::test]
@@ -334,4 +337,62 @@ async fn a_server_that_is_dropped_lets_go_of_its_socket() {
         assert!(started.elapsed() < PATIENCE);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_connection_between_messages_goes_on_in_the_next_server_and_one_in_a_message_when_that_is_answered() {
+    let rig = Rig::start().await;
+    let (mut quiet, mut busy) = (rig.client().await, rig.client().await);
+    quiet.says(&[b"DCj\0mx.example.org\0", b"Chost\x004\x00\x19127.0.0.1\0", b"Hclient\0"]).await;
+    quiet.passes_a_message().await;
+    busy.says(&[b"M<news@x>\0", b"R<nobody@x>\0", b"Btext"]).await;
+    assert_eq!(busy.hears().await, "s");
+    let Rig { server, path, _directory } = rig;
+    let stopped = tokio::spawn(server.stop_handing_over());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!stopped.is_finished(), "a message is in hand");
+    // What Postfix says meanwhile waits in the socket.
+    quiet.says(&[b"M<news@x>\0", b"R<nobody@x>\0", b"E"]).await;
+    busy.says(&[b"E"]).await;
+    assert_eq!([busy.hears().await, busy.hears().await], [r"-<nobody@x>\x00", "c"]);
+    let handed_over = tokio::time::timeout(PATIENCE, stopped).await.expect("stopped in time").unwrap();
+    assert_eq!(handed_over.len(), 2);
+    let over_the_wire = handed_over.into_iter().map(|HandedOver { stream, opening }| {
+        let opening = Opening::from_octets(&opening.to_octets()).expect("it reads back");
+        HandedOver { stream, opening }
+    });
+    let next_rig = Rig::start().await;
+    let next = &next_rig.server;
+    next.resume(over_the_wire.collect()).await;
+    assert_eq!([quiet.hears().await, quiet.hears().await], [r"-<nobody@x>\x00", "c"]);
+    for client in [&mut quiet, &mut busy] {
+        client.says(&[b"A"]).await;
+        client.passes_a_message().await;
+    }
+    assert_eq!(next.connections(), 2);
+    assert!(UnixStream::connect(&path).await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_whose_macros_were_read_ahead_of_their_command_waits_for_it() {
+    let rig = Rig::start().await;
+    let mut client = rig.client().await;
+    client.says(&[b"DMi\x004XyZ12\0"]).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let stopped = tokio::spawn(rig.server.stop_handing_over());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    client.says(&[b"M<news@x>\0", b"E"]).await;
+    assert_eq!(client.hears().await, "c");
+    assert_eq!(tokio::time::timeout(PATIENCE, stopped).await.expect("stopped in time").unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_serves_says_so_to_who_looks_and_one_that_has_stopped_does_not() {
+    let rig = Rig::with(|settings| settings.connections = 1).await;
+    let _only = rig.client().await;
+    let prober = rig.server.prober();
+    assert!(prober.serves().await, "also when all places are taken");
+    assert_eq!(rig.server.connections(), 1);
+    rig.server.stop().await;
+    assert!(!prober.serves().await);
 }
