@@ -1,17 +1,22 @@
 # What a person or a machine wants to do with the source. `make` alone tells.
-.PHONY: help build demo test bench man fmt lint ci install install-docs clean
+.PHONY: help build demo test bench man fmt lint ci install install-docs uninstall clean
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
+SYSCONFDIR ?= /etc
+BACKSTOPCTL = target/release/backstopctl
+share = $(DESTDIR)$(PREFIX)/share
+UNITS = backstopd.service backstopd-milter.socket backstopd-admin.socket backstop-backup.service backstop-backup.timer
 
 help:
 	@echo 'make demo     a real bounce through a real Postfix, on loopback, as a story'
 	@echo 'make test     every test, with Postfix end to end'
 	@echo 'make bench    speed and memory, beside do-nothing milters in C'
 	@echo 'make build    the two programs, optimised'
-	@echo 'make install  puts them, the manual pages and the completions of shells under PREFIX ($(PREFIX))'
+	@echo 'make install  puts them under PREFIX ($(PREFIX)), with units, manual pages, completions and a configuration'
+	@echo 'make uninstall  takes away what that put there, but for the configuration'
 	@echo 'make man      writes the parts of the manual pages anew that are generated from the source'
 	@echo 'make fmt      formats the source'
 	@echo 'make lint     what the compiler and clippy object to'
@@ -46,13 +51,29 @@ ci:
 	.ci/run
 
 install: build
-	$(MAKE) install-docs
 	install -D -m 755 target/release/backstopd '$(DESTDIR)$(PREFIX)/sbin/backstopd'
 	install -D -m 755 target/release/backstopctl '$(DESTDIR)$(PREFIX)/bin/backstopctl'
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	for unit in $(UNITS); do \
+	    sed 's|/usr/sbin/backstopd|$(PREFIX)/sbin/backstopd|; s|/usr/bin/backstopctl|$(PREFIX)/bin/backstopctl|' \
+	        "systemd/$$unit" >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$$unit" || exit 1; \
+	done
+	install -D -m 644 systemd/backstop.sysusers '$(DESTDIR)$(PREFIX)/lib/sysusers.d/backstop.conf'
+	install -D -m 644 systemd/backstop.tmpfiles '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/backstop.conf'
+	install -D -m 644 config/backstop.toml '$(DESTDIR)$(PREFIX)/share/doc/backstop/backstop.toml'
+	test -e '$(DESTDIR)$(SYSCONFDIR)/backstop/backstop.toml' || \
+	    install -D -m 644 config/backstop.toml '$(DESTDIR)$(SYSCONFDIR)/backstop/backstop.toml'
+	$(MAKE) install-docs
+
+uninstall:
+	rm -f $(UNITS:%='$(DESTDIR)$(PREFIX)/lib/systemd/system/%')
+	rm -f '$(DESTDIR)$(PREFIX)/sbin/backstopd' '$(DESTDIR)$(PREFIX)/bin/backstopctl' \
+	    '$(DESTDIR)$(PREFIX)/lib/sysusers.d/backstop.conf' '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/backstop.conf' \
+	    '$(share)/doc/backstop/backstop.toml' '$(share)/bash-completion/completions/backstopctl' \
+	    '$(share)/zsh/site-functions/_backstopctl' '$(share)/fish/vendor_completions.d/backstopctl.fish'
+	for page in man/*.[0-9]; do rm -f "$(share)/man/man$${page##*.}/$${page##*/}"; done
 
 # Apart from the programs, so that it can be tried without an optimised build.
-BACKSTOPCTL = target/release/backstopctl
-share = $(DESTDIR)$(PREFIX)/share
 install-docs:
 	for page in man/*.[0-9]; do install -D -m 644 "$$page" "$(share)/man/man$${page##*.}/$${page##*/}" || exit; done
 	install -d '$(share)/bash-completion/completions' '$(share)/zsh/site-functions' '$(share)/fish/vendor_completions.d'
