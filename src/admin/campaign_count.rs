@@ -5,8 +5,9 @@
 
 use super::campaign_walk::{Kept, Walk, Wanted};
 use super::wire_campaigns::CampaignAnswer;
-use super::wire_reports::{DayRow, Figures, OTHER, ProviderRow};
-use crate::classify::{BounceType, Category, Class, provider};
+use super::wire_reports::{DayRow, Figures, ProviderRow};
+use crate::classify::provider::{self, OTHER};
+use crate::classify::{BounceType, Category, Class};
 use crate::mail::Address;
 use crate::policy::contact::{Contact, Fact, FactKind, Response as Came};
 use crate::policy::{Authority, Policy, fold};

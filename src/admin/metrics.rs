@@ -9,10 +9,10 @@ mod text;
 use super::answer::{Refusal, blocking};
 use super::routes::App;
 use super::status::{ALERTS, open_alerts};
+use crate::classify::provider::OTHER;
 use crate::classify::{Category, Class};
 use crate::hooks::HookStatus;
 use crate::inbound::watch;
-use crate::ops::event::provider::{OTHER, PROVIDERS};
 use crate::ops::event::{self, measure};
 use crate::outbound::Mode;
 use crate::policy::Authority;
@@ -98,15 +98,11 @@ fn recipients(text: &mut Text) {
     }
     let help = "Recipients let out on screened mail, by the mailbox provider of their domain.";
     let mut family = text.family("backstop_recipients_sent_total", Type::Counter, help);
-    for (provider, count) in in_use(measure::recipients_sent()) {
+    // Most hosts never meet most of them.
+    let told = measure::providers().zip(measure::recipients_sent());
+    for (provider, count) in told.filter(|(provider, count)| *count > 0 || *provider == OTHER) {
         family.sample(&[("provider", provider)], count);
     }
-}
-
-/// Providers that anything went to, and the rest: most hosts never meet most of them.
-fn in_use(counts: [u64; PROVIDERS.len()]) -> impl Iterator<Item = (&'static str, u64)> {
-    let told = PROVIDERS.into_iter().zip(counts).enumerate();
-    told.filter(|(place, (_, count))| *count > 0 || *place == OTHER).map(|(_, told)| told)
 }
 
 fn responses(text: &mut Text) {
@@ -133,13 +129,13 @@ fn responses(text: &mut Text) {
     }
     let help = "Responses recorded, by the mailbox provider of the contact's domain.";
     let mut family = text.family("backstop_responses_by_provider_total", Type::Counter, help);
-    let sent = measure::recipients_sent();
-    for (place, counts) in measure::responses_by_provider().enumerate() {
+    let told = measure::providers().zip(measure::recipients_sent()).zip(measure::responses_by_provider());
+    for ((provider, sent), counts) in told {
         // With bounces and complaints told as 0 from the first message on, the first of them is an increase.
-        let met = place == OTHER || sent[place] > 0 || counts.iter().any(|count| *count > 0);
+        let met = provider == OTHER || sent > 0 || counts.iter().any(|count| *count > 0);
         for (kind, count) in measure::KINDS.iter().zip(counts).filter(|_| met) {
             if count > 0 || matches!(kind, Kind::Bounce | Kind::Complaint) {
-                family.sample(&[("provider", PROVIDERS[place]), ("kind", kind.as_str())], count);
+                family.sample(&[("provider", provider), ("kind", kind.as_str())], count);
             }
         }
     }

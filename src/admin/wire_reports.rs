@@ -11,9 +11,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The provider under which everything stands that has no row of its own.
-pub const OTHER: &str = "other";
-
 /// The figures of one row. Within one campaign each contact counts once in each figure, by the last word on it, as
 /// in the report of a campaign.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -138,7 +135,7 @@ impl Figures {
 /// the recipients' addresses. The DNS is not asked: a company's domain that a large provider hosts stands by itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProviderRow {
-    /// Its name or domain; [`OTHER`] for the rest.
+    /// Its name or domain; `other` for the rest.
     pub provider: String,
     /// The figures.
     #[serde(flatten)]

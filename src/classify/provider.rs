@@ -1,15 +1,29 @@
 //! Which mailbox provider an address belongs to, as far as its domain tells: reports compare providers (SPEC 8).
 //!
-//! The large ones take mail under many domains and are known by name. Everybody else is named by the domain. The DNS
+//! The large ones take mail under many domains and are known by name, in reports and in metrics alike. Everybody else is
+//! named by the domain in reports, and `other` in metrics, where no domain out of a mail ever becomes a label. The DNS
 //! is not asked: of a message that left, nothing but the recipients' addresses is known, and a report whose bounces
 //! stand elsewhere than its sends compares nothing.
 
 /// Providers by the domains they give out addresses in.
-const KNOWN: [(&str, &[&str]); 19] = [
+const KNOWN: [(&str, &[&str]); 39] = [
     ("apple", &["icloud.com", "mac.com", "me.com"]),
+    ("bluewin", &["bluewin.ch", "swissonline.ch"]),
+    ("bt", &["btinternet.com", "btopenworld.com", "talk21.com"]),
+    ("charter", &["charter.net", "roadrunner.com", "rr.com", "spectrum.net", "twc.com"]),
+    ("comcast", &["comcast.net", "xfinity.com"]),
+    ("cox", &["cox.net"]),
+    ("docomo", &["docomo.ne.jp"]),
+    ("fastmail", &["fastmail.com", "fastmail.fm"]),
     ("free", &["aliceadsl.fr", "free.fr", "freesbee.fr", "libertysurf.fr", "online.fr"]),
+    ("freenet", &["freenet.de", "freenetmail.de"]),
     ("google", &["gmail.com", "googlemail.com"]),
+    ("interia", &["interia.eu", "interia.pl", "poczta.fm"]),
+    ("ionos", &["1und1.de", "ionos.de", "online.de", "onlinehome.de"]),
     ("italiaonline", &["blu.it", "giallo.it", "inwind.it", "iol.it", "libero.it", "virgilio.it"]),
+    ("kpn", &["hetnet.nl", "kpnmail.nl", "kpnplanet.nl", "planet.nl", "xs4all.nl"]),
+    ("laposte", &["laposte.net"]),
+    ("mailbox-org", &["mailbox.org"]),
     (
         "microsoft",
         &[
@@ -40,14 +54,19 @@ const KNOWN: [(&str, &[&str]); 19] = [
             "windowslive.com",
         ],
     ),
-    ("netease", &["126.com", "163.com", "yeah.net"]),
+    ("naver", &["naver.com"]),
+    ("netease", &["126.com", "163.com", "188.com", "yeah.net"]),
     ("onet", &["autograf.pl", "onet.eu", "onet.pl", "op.pl", "opoczta.pl", "poczta.onet.pl", "vp.pl"]),
     ("orange", &["orange.fr", "voila.fr", "wanadoo.fr"]),
+    ("posteo", &["posteo.at", "posteo.ch", "posteo.de", "posteo.net"]),
     ("proton", &["pm.me", "proton.me", "protonmail.ch", "protonmail.com"]),
     ("seznam", &["email.cz", "post.cz", "seznam.cz", "spoluzaci.cz"]),
     ("sfr", &["9online.fr", "cegetel.net", "club-internet.fr", "neuf.fr", "numericable.fr", "sfr.fr"]),
+    ("sky", &["sky.com"]),
     ("telekom", &["magenta.de", "t-online.de"]),
+    ("telenet", &["telenet.be"]),
     ("tencent", &["foxmail.com", "qq.com", "vip.qq.com"]),
+    ("tim", &["alice.it", "tim.it", "tin.it"]),
     ("united-internet", &["email.de", "gmx.biz", "gmx.info", "gmx.org", "mail.com", "web.de"]),
     ("uol", &["bol.com.br", "uol.com.br"]),
     ("vk", &["bk.ru", "inbox.ru", "internet.ru", "list.ru", "mail.ru", "vk.com"]),
@@ -70,6 +89,8 @@ const KNOWN: [(&str, &[&str]); 19] = [
         ],
     ),
     ("yandex", &["narod.ru", "ya.ru", "yandex.com"]),
+    ("ziggo", &["casema.nl", "home.nl", "upcmail.nl", "ziggo.nl"]),
+    ("zoho", &["zoho.com", "zoho.eu", "zohomail.com", "zohomail.eu"]),
 ];
 
 /// Those that have a domain of one name in many countries: `yahoo.fr`, `yahoo.co.uk`.
@@ -82,25 +103,44 @@ const IN_MANY_COUNTRIES: [(&str, &str); 6] = [
     ("yandex", "yandex"),
 ];
 
-/// The provider of an address in this domain, which is in lower-case A-labels: its name where it is one of the large
-/// ones, else none.
-pub fn named(domain: &str) -> Option<&'static str> {
+/// What is counted together with others: in reports what has no count of its own, in metrics who is none of the large ones.
+pub const OTHER: &str = "other";
+
+/// How many large ones there are.
+pub const LARGE: usize = KNOWN.len();
+
+/// The names of the large ones, in order.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|(name, _)| *name)
+}
+
+/// The place among [`names`] of the provider of an address in this domain, which is in lower-case A-labels, where it is
+/// one of the large ones.
+pub fn place(domain: &str) -> Option<usize> {
     if let Some((first, country)) = domain.split_once('.') {
         let top = country.strip_prefix("com.").or_else(|| country.strip_prefix("co.")).unwrap_or(country);
         let in_country =
             matches!(top, "com" | "net") || top.len() == 2 && top.bytes().all(|octet| octet.is_ascii_lowercase());
         let known = IN_MANY_COUNTRIES.iter().find(|(name, _)| *name == first);
         if let Some((_, provider)) = known.filter(|_| in_country) {
-            return Some(provider);
+            return place_of(provider);
         }
     }
-    let has = |domains: &[&str]| domains.binary_search(&domain).is_ok();
-    KNOWN.iter().find(|(_, domains)| has(domains)).map(|(provider, _)| *provider)
+    KNOWN.iter().position(|(_, domains)| domains.binary_search(&domain).is_ok())
+}
+
+/// The name of the provider of an address in this domain where it is one of the large ones, else none.
+pub fn named(domain: &str) -> Option<&'static str> {
+    place(domain).map(|place| KNOWN[place].0)
+}
+
+fn place_of(name: &str) -> Option<usize> {
+    KNOWN.binary_search_by_key(&name, |(known, _)| known).ok()
 }
 
 /// Whether this is the name of a large one, and no domain.
 pub fn is_name(name: &str) -> bool {
-    KNOWN.binary_search_by_key(&name, |(known, _)| known).is_ok()
+    place_of(name).is_some()
 }
 
 /// The provider of an address in this domain: the name of a large one, else the domain itself.

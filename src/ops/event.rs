@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use tracing::Level;
 
 pub mod measure;
-pub mod provider;
 
 pub use super::line::{AddressKey, set_addresses};
 

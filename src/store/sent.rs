@@ -22,15 +22,12 @@ use super::by_campaign::Walked;
 use super::fact::{Reader, put_text, put_time};
 use super::keyed::{AddressHash, AddressKey};
 use super::ledger::{Place, SendRecord};
-use crate::classify::provider;
+use crate::classify::provider::{self, OTHER};
 use crate::mail::ListId;
 use crate::report::Campaign;
 use jiff::Timestamp;
 use sled::{Batch, Tree};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What has no count of its own.
-pub const OTHER: &str = "other";
 
 const VERSION: u8 = 1;
 /// Domains that have a count of their own: of a campaign, of a day. Providers known by name always have.

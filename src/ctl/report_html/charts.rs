@@ -4,7 +4,8 @@
 
 use super::text::{self, BOUNCES, COMPLAINTS, Thresholds, Verdict, count, html, percent};
 use crate::admin::wire_campaigns::CampaignAnswer;
-use crate::admin::wire_reports::{DayRow, Figures, OTHER, ProviderRow};
+use crate::admin::wire_reports::{DayRow, Figures, ProviderRow};
+use crate::classify::provider::OTHER;
 use jiff::ToSpan;
 use jiff::civil::Date;
 use std::collections::BTreeMap;

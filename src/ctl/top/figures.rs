@@ -235,7 +235,7 @@ pub mod tests {
 
     pub fn text(started: u32, sent: u64, bounced: u64) -> String {
         format!(
-            "# HELP x y\nbackstop_recipients_sent_total{{provider=\"gmail\"}} {sent}\n\
+            "# HELP x y\nbackstop_recipients_sent_total{{provider=\"google\"}} {sent}\n\
              backstop_recipients_sent_total{{provider=\"other\"}} 5\n\
              backstop_recipients_skipped_total{{reason=\"limit\",mode=\"enforce\"}} 2\n\
              backstop_recipients_skipped_total{{reason=\"suppressed\",mode=\"enforce\"}} 7\n\

@@ -4,8 +4,7 @@
 //! In: `milter::server`, `service`, `store` and [`say`](super::say), each for what it does. Out: the numbers, for
 //! `admin::metrics`. Labels are closed sets of our own words; none of them comes out of a mail.
 
-use super::provider::{PROVIDERS, provider};
-use crate::classify::{BounceType, Category};
+use crate::classify::{BounceType, Category, provider};
 use crate::policy::{Authority, Response, SkipReason};
 use crate::report::Kind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -202,9 +201,21 @@ pub const SKIP_REASONS: [SkipReason; 7] = [
     SkipReason::InvalidDomain,
 ];
 
+/// How many values the label `provider` has: the large ones, and [`provider::OTHER`] for every other domain.
+const PROVIDERS: usize = provider::LARGE + 1;
+
+/// Every value of the label `provider`.
+pub fn providers() -> impl Iterator<Item = &'static str> {
+    provider::names().chain([provider::OTHER])
+}
+
+fn provider_of(domain: &str) -> usize {
+    provider::place(domain).unwrap_or(provider::LARGE)
+}
+
 static SCREENED: Counter = Counter::new();
 static SKIPPED: [[Counter; 2]; SKIP_REASONS.len()] = [const { zeros() }; SKIP_REASONS.len()];
-static SENT: [Counter; PROVIDERS.len()] = zeros();
+static SENT: [Counter; PROVIDERS] = zeros();
 
 /// So many recipients of a message were judged.
 pub fn screened(recipients: u64) {
@@ -213,7 +224,7 @@ pub fn screened(recipients: u64) {
 
 /// A recipient with a mailbox in this domain stays on an outgoing message.
 pub fn sent(domain: &str) {
-    SENT[provider(domain)].add(1);
+    SENT[provider_of(domain)].add(1);
 }
 
 /// A recipient was taken off, or would have been.
@@ -235,8 +246,8 @@ pub fn recipients_skipped() -> impl Iterator<Item = (&'static str, bool, u64)> {
     })
 }
 
-/// Recipients let out, by place in [`PROVIDERS`].
-pub fn recipients_sent() -> [u64; PROVIDERS.len()] {
+/// Recipients let out, in the order of [`providers`].
+pub fn recipients_sent() -> [u64; PROVIDERS] {
     std::array::from_fn(|place| SENT[place].get())
 }
 
@@ -274,7 +285,7 @@ pub const AUTHORITIES: [Authority; 6] = [
 
 static BY_CATEGORY: [[Counter; CATEGORIES.len()]; KINDS.len()] = [const { zeros() }; KINDS.len()];
 static BY_AUTHORITY: [[Counter; AUTHORITIES.len()]; KINDS.len()] = [const { zeros() }; KINDS.len()];
-static BY_PROVIDER: [[Counter; KINDS.len()]; PROVIDERS.len()] = [const { zeros() }; PROVIDERS.len()];
+static BY_PROVIDER: [[Counter; KINDS.len()]; PROVIDERS] = [const { zeros() }; PROVIDERS];
 static HARD: Counter = Counter::new();
 static SOFT: Counter = Counter::new();
 
@@ -287,7 +298,7 @@ pub(super) fn responded(response: &Response, domain: &str) {
     if let Some(place) = AUTHORITIES.iter().position(|known| *known == response.authority) {
         BY_AUTHORITY[kind][place].add(1);
     }
-    BY_PROVIDER[provider(domain)][kind].add(1);
+    BY_PROVIDER[provider_of(domain)][kind].add(1);
     match response.bounce_type.filter(|_| response.kind == Kind::Bounce) {
         Some(BounceType::Hard) => HARD.add(1),
         Some(BounceType::Soft) => SOFT.add(1),
@@ -309,7 +320,7 @@ pub fn responses_by_authority() -> impl Iterator<Item = (Kind, Authority, u64)> 
     })
 }
 
-/// Responses of the contacts of each of [`PROVIDERS`], in the order of [`KINDS`].
+/// Responses of the contacts of each of [`providers`], in the order of [`KINDS`].
 pub fn responses_by_provider() -> impl Iterator<Item = [u64; KINDS.len()]> {
     BY_PROVIDER.iter().map(|counters| std::array::from_fn(|kind| counters[kind].get()))
 }
