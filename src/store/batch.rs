@@ -16,7 +16,7 @@ use super::{NewEvent, Recorded, StoreError};
 use crate::mail::Address;
 use crate::policy::{Event, EventId, What};
 use jiff::Timestamp;
-use sled::Tree;
+use sled::{Batch as TreeBatch, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// More ids than one batch gives out.
@@ -115,6 +115,17 @@ impl From<Prepared> for NewEvent {
         let StoredEvent { event: Event { id: _, at, address, queue_id, what }, content_key } = prepared.stored;
         NewEvent { at, address, queue_id, what, content_key }
     }
+}
+
+/// Entries of the trees that follow from the events, a batch for each.
+#[derive(Default)]
+pub struct Entries {
+    /// For the contact records.
+    pub contacts: TreeBatch,
+    /// For the events of each contact.
+    pub by_contact: TreeBatch,
+    /// For the index by campaign.
+    pub by_campaign: TreeBatch,
 }
 
 /// Changes to the contact trees that follow from events.
@@ -253,6 +264,20 @@ impl<'a> ContactChanges<'a> {
     pub fn campaign_entries(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
         let heads = self.campaigns_heard_of.iter().map(|(hash, head)| (hash.0.to_vec(), head.encode()));
         heads.chain(self.by_campaign.iter().map(|(key, value)| (key.clone(), value.clone())))
+    }
+
+    /// Takes what is to be written where no transaction holds it together: to trees that are made anew.
+    pub fn take_entries(&mut self) -> Entries {
+        let mut made = Entries::default();
+        self.campaign_entries().for_each(|(key, value)| made.by_campaign.insert(key, value));
+        for (key, value) in std::mem::take(&mut self.entries) {
+            match value {
+                Some(value) => made.contacts.insert(key, value),
+                None => made.contacts.remove(key),
+            }
+        }
+        std::mem::take(&mut self.by_contact).into_iter().for_each(|key| made.by_contact.insert(key, &[]));
+        made
     }
 
     /// What a person vouches for is on record again, should it have gone with the oldest of what nothing vouched for.

@@ -239,17 +239,7 @@ impl Rebuild {
                 break;
             }
         }
-        let mut by_campaign = Batch::default();
-        changes.campaign_entries().for_each(|(key, value)| by_campaign.insert(key, value));
-        let mut contacts = Batch::default();
-        for (key, value) in changes.entries {
-            match value {
-                Some(value) => contacts.insert(key, value),
-                None => contacts.remove(key),
-            }
-        }
-        let mut by_contact = Batch::default();
-        changes.by_contact.into_iter().for_each(|key| by_contact.insert(key, &[]));
+        let made = changes.take_entries();
         let mut voided = Batch::default();
         for (target, voiding) in changes.voided {
             if Voiding::of(&engine.voided, target)?.is_none() {
@@ -260,9 +250,9 @@ impl Rebuild {
         self.made += changes.new_contacts;
         self.events += count as u64;
         self.steps += 1;
-        self.contacts.apply_batch(contacts)?;
-        self.by_contact.apply_batch(by_contact)?;
-        self.by_campaign.apply_batch(by_campaign)?;
+        self.contacts.apply_batch(made.contacts)?;
+        self.by_contact.apply_batch(made.by_contact)?;
+        self.by_campaign.apply_batch(made.by_campaign)?;
         lists.apply()?;
         engine.voided.apply_batch(voided)?;
         if self.steps.is_multiple_of(FLUSHED_AT_ONCE) {

@@ -17,7 +17,7 @@ use super::writer::Writer;
 use super::{Settings, StoreError, contacts, restore};
 use crate::policy::{EventId, What};
 use serde::Serialize;
-use sled::{Batch, IVec, Tree};
+use sled::{IVec, Tree};
 use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -317,20 +317,10 @@ impl Verifying<'_> {
             let is_missing = |target: &EventId| matches!(known(target), Ok(None));
             changes.voided.keys().copied().filter(is_missing).collect()
         };
-        let mut by_campaign = Batch::default();
-        changes.campaign_entries().for_each(|(key, value)| by_campaign.insert(key, value));
-        let mut contacts = Batch::default();
-        for (key, value) in changes.entries {
-            match value {
-                Some(value) => contacts.insert(key, value),
-                None => contacts.remove(key),
-            }
-        }
-        let mut by_contact = Batch::default();
-        changes.by_contact.into_iter().for_each(|key| by_contact.insert(key, &[]));
-        expected.contacts.apply_batch(contacts)?;
-        expected.by_contact.apply_batch(by_contact)?;
-        expected.by_campaign.apply_batch(by_campaign)?;
+        let made = changes.take_entries();
+        expected.contacts.apply_batch(made.contacts)?;
+        expected.by_contact.apply_batch(made.by_contact)?;
+        expected.by_campaign.apply_batch(made.by_campaign)?;
         lists.apply()?;
         for target in missing {
             self.find("voided", target.to_string(), "an event undid it, and it is not noted here", Remedy::Rebuild);
