@@ -87,10 +87,12 @@ pub async fn ingest(arrival: Arrival<'_>, ground: Ground<'_>, store: &Store) -> 
         Ok(Some(mut report)) => {
             let signature = signature(&report, arrival, ground, store).await?;
             named_alone(&mut report, &signature, store)?;
-            if let Some(problem) = postponed(&report, &signature, arrival, ground, store)? {
+            let carried = ground.tokens.carried(&report, arrival.came_to, arrival.at);
+            let standings = standings(&report, &carried, arrival, ground, store)?;
+            if let Some(problem) = postponed(&report, &signature, &standings, arrival, ground) {
                 return Ok(Ingested { postponed: Some(problem), ..Ingested::nothing(report.kind) });
             }
-            responses(&report, &signature, arrival, ground, store)?
+            responses(&report, &signature, &carried, standings, arrival, ground)
         }
         Err(problem) => (Kind::Other, vec![unreadable(problem.to_string(), arrival)]),
     };
@@ -150,27 +152,35 @@ async fn signature(
     }
 }
 
+/// What vouches for the report about each of its recipients, its signature aside; nothing for one without a mailbox.
+fn standings(
+    report: &Report,
+    carried: &[Result<Token, TokenError>],
+    arrival: Arrival<'_>,
+    ground: Ground<'_>,
+    store: &Store,
+) -> Result<Vec<Option<Standing>>, StoreError> {
+    let scales = Scales { origin: arrival.origin, carried, tokens: ground.tokens, ledger: ground.ledger };
+    let weigh = |address| weigh(report, address, scales, store);
+    report.recipients.iter().map(|recipient| recipient.address.as_ref().map(weigh).transpose()).collect()
+}
+
 /// Why a complaint is to come again, if it is: its signature or its SPF cannot be checked now, and nothing else vouches for it.
 /// After a day it is recorded as it stands.
 fn postponed(
     report: &Report,
     signature: &Signature,
+    standings: &[Option<Standing>],
     arrival: Arrival<'_>,
     ground: Ground<'_>,
-    store: &Store,
-) -> Result<Option<String>, StoreError> {
-    let Signature::Unknown(problem) = signature else { return Ok(None) };
-    let carried = ground.tokens.carried(report, arrival.came_to, arrival.at);
-    let scales = Scales { origin: arrival.origin, carried: &carried, tokens: ground.tokens, ledger: ground.ledger };
-    for recipient in &report.recipients {
-        let Some(address) = &recipient.address else { continue };
-        if weigh(report, address, scales, store)?.authority != Authority::Unverified {
-            return Ok(None);
-        }
+) -> Option<String> {
+    let Signature::Unknown(problem) = signature else { return None };
+    if standings.iter().flatten().any(|standing| standing.authority != Authority::Unverified) {
+        return None;
     }
     let key = content_keys(report, arrival.raw).first().copied();
     let key = key.unwrap_or_else(|| ContentKey::of(&[b"octets", arrival.raw]));
-    Ok(ground.watch.should_wait(key, arrival.at).then(|| problem.clone()))
+    ground.watch.should_wait(key, arrival.at).then(|| problem.clone())
 }
 
 /// Notes that something came back, and a complaint that matches nothing we remember.
@@ -228,19 +238,17 @@ fn delivered_to(event: &NewEvent, policy: &Policy) -> Option<Address> {
 fn responses(
     report: &Report,
     signature: &Signature,
+    carried: &[Result<Token, TokenError>],
+    standings: Vec<Option<Standing>>,
     arrival: Arrival<'_>,
     ground: Ground<'_>,
-    store: &Store,
-) -> Result<(Kind, Vec<NewEvent>), StoreError> {
+) -> (Kind, Vec<NewEvent>) {
     let keys = content_keys(report, arrival.raw);
-    let Arrival { origin, at: now, .. } = arrival;
-    let carried = ground.tokens.carried(report, arrival.came_to, now);
-    let scales = Scales { origin, carried: &carried, tokens: ground.tokens, ledger: ground.ledger };
     let mut events = Vec::with_capacity(report.recipients.len());
-    for (recipient, key) in report.recipients.iter().zip(keys) {
-        let Some(address) = &recipient.address else { continue };
-        let standing = vouch(weigh(report, address, scales, store)?, signature);
-        watch_reference(report, address, &standing, &carried, arrival, ground);
+    for ((recipient, key), standing) in report.recipients.iter().zip(keys).zip(standings) {
+        let (Some(address), Some(standing)) = (&recipient.address, standing) else { continue };
+        let standing = vouch(standing, signature);
+        watch_reference(report, address, &standing, carried, arrival, ground);
         events.push(NewEvent {
             at: arrival.at,
             address: Some(address.clone()),
@@ -250,9 +258,9 @@ fn responses(
         });
     }
     if events.is_empty() {
-        return Ok((Kind::Other, vec![unreadable("no recipient is named by a mailbox".to_owned(), arrival)]));
+        return (Kind::Other, vec![unreadable("no recipient is named by a mailbox".to_owned(), arrival)]);
     }
-    Ok((report.kind, events))
+    (report.kind, events)
 }
 
 fn unreadable(problem: String, arrival: Arrival<'_>) -> NewEvent {
