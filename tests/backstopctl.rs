@@ -476,6 +476,12 @@ fn keys_are_made_listed_and_retired_and_a_token_is_read_without_a_daemon() {
     }
     assert_eq!(json(&["--json", "token", "decode", &token])[0]["key"], 2);
 
+    let would = run(&["keys", "rotate", "--at-once", "--dry-run"]);
+    assert!(stdout(&would).contains("key 3 would be made") && stdout(&would).contains("key 2 would be retired"));
+    let would = json(&["--json", "keys", "new", "--dry-run"]);
+    assert_eq!((&would[0]["id"], &would[0]["dry_run"]), (&Value::from(3), &Value::from(true)));
+    assert_eq!(states(&json(&["--json", "keys", "list"])), ["proves", "signs"], "nothing was changed");
+
     let rotated = run(&["keys", "rotate", "--at-once"]);
     assert!(stdout(&rotated).contains("key 2 is retired"), "{}", stdout(&rotated));
     assert_eq!(states(&json(&["--json", "keys", "list"])), ["retired", "retired", "signs"]);

@@ -151,11 +151,7 @@ pub fn new_key(directory: &Path, now: Timestamp) -> Result<Key, KeysError> {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).map_err(trouble)?;
     }
     let ring = KeyRing::read(directory)?;
-    let newest = ring.keys().last().map_or(0, |key| key.id);
-    // Numbers go round; a retired key gives its own up, the longest retired first.
-    let mut numbers = (newest..255).map(|id| id + 1).chain(1..=newest);
-    let id = numbers.find(|id| ring.proving(*id).is_none());
-    let id = id.ok_or_else(|| KeysError::Full { directory: directory.to_owned() })?;
+    let id = next_number(&ring, directory)?;
     let mut secret = [0; 32];
     File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut secret)).map_err(trouble)?;
     let secret = secret.iter().map(|octet| format!("{octet:02x}")).collect();
@@ -163,6 +159,37 @@ pub fn new_key(directory: &Path, now: Timestamp) -> Result<Key, KeysError> {
     let key = Key { id, created: now.max(ring.keys().last().map_or(now, |key| key.created)), retired: None, secret };
     write_key(directory, &key)?;
     Ok(key)
+}
+
+/// The number of the key that [`new_key`] would make, and those that [`retire`] would retire after it.
+///
+/// # Errors
+/// [`KeysError`] when the directory cannot be read, or takes no more keys.
+pub fn rotation(
+    directory: &Path,
+    now: Timestamp,
+    max_age_days: u16,
+    at_once: bool,
+) -> Result<(u8, Vec<u8>), KeysError> {
+    if !directory.exists() {
+        return Ok((1, Vec::new()));
+    }
+    let ring = KeyRing::read(directory)?;
+    let id = next_number(&ring, directory)?;
+    let retired = if at_once {
+        ring.keys().filter(|key| key.retired.is_none()).map(|key| key.id).collect()
+    } else {
+        ring.outlived(now, max_age_days)
+    };
+    Ok((id, retired))
+}
+
+/// Numbers go round; a retired key gives its own up, the longest retired first.
+fn next_number(ring: &KeyRing, directory: &Path) -> Result<u8, KeysError> {
+    let newest = ring.keys().last().map_or(0, |key| key.id);
+    let mut numbers = (newest..255).map(|id| id + 1).chain(1..=newest);
+    let id = numbers.find(|id| ring.proving(*id).is_none());
+    id.ok_or_else(|| KeysError::Full { directory: directory.to_owned() })
 }
 
 /// Retires the keys whose every token is too old, or with `at_once` all but the newest. Returns their numbers.

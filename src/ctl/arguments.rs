@@ -244,6 +244,9 @@ pub enum KeysCommand {
         /// Where the keys are
         #[arg(long, value_name = "DIR", default_value = KEYS)]
         directory: PathBuf,
+        /// Say which key would be made, and make none
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Make a key, and retire those that were replaced so long ago that all their tokens are too old
     Rotate {
@@ -256,6 +259,9 @@ pub enum KeysCommand {
         /// Retire every other key now: one has become known to somebody
         #[arg(long)]
         at_once: bool,
+        /// Say which key would be made and which retired, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -48,11 +48,19 @@ pub fn keys(command: &KeysCommand, out: &mut Output) -> Result<Exit, Failure> {
             let ring = KeyRing::read(directory).map_err(failure)?;
             list(directory, &ring, output, out)
         }
-        KeysCommand::New { directory } => {
+        KeysCommand::New { directory, dry_run: true } => {
+            let (id, _) = keys::rotation(directory, now, u16::MAX, false).map_err(failure)?;
+            would(id, &[], out)
+        }
+        KeysCommand::New { directory, dry_run: false } => {
             let key = keys::new_key(directory, now).map_err(failure)?;
             made(&key, out)
         }
-        KeysCommand::Rotate { directory, max_age_days, at_once } => {
+        KeysCommand::Rotate { directory, max_age_days, at_once, dry_run: true } => {
+            let (id, retired) = keys::rotation(directory, now, *max_age_days, *at_once).map_err(failure)?;
+            would(id, &retired, out)
+        }
+        KeysCommand::Rotate { directory, max_age_days, at_once, dry_run: false } => {
             let key = keys::new_key(directory, now).map_err(failure)?;
             let retired = keys::retire(directory, now, *max_age_days, *at_once).map_err(failure)?;
             let exit = made(&key, out)?;
@@ -92,6 +100,26 @@ fn list(directory: &Path, ring: &KeyRing, output: &ListOutput, out: &mut Output)
     rows.print(&lines, out)?;
     rows.end(out)?;
     Ok(if signing.is_some() { Exit::Yes } else { Exit::No })
+}
+
+/// What a dry run answers.
+#[derive(Serialize)]
+struct Would {
+    id: u8,
+    retires: Vec<u8>,
+    dry_run: bool,
+}
+
+fn would(id: u8, retires: &[u8], out: &mut Output) -> Result<Exit, Failure> {
+    if out.json() {
+        out.object(&Would { id, retires: retires.to_vec(), dry_run: true })?;
+        return Ok(Exit::Yes);
+    }
+    out.line(&format!("key {id} would be made; nothing was changed (--dry-run)"))?;
+    retires
+        .iter()
+        .try_for_each(|id| out.line(&format!("key {id} would be retired: its tokens would prove nothing")))?;
+    Ok(Exit::Yes)
 }
 
 fn made(key: &Key, out: &mut Output) -> Result<Exit, Failure> {
