@@ -36,6 +36,7 @@ mod metrics;
 mod openapi;
 mod operation;
 mod operations;
+pub mod peer;
 mod policy;
 mod reports;
 pub mod routes;

@@ -84,6 +84,15 @@ pub(super) fn nothing() -> Router {
     })
 }
 
+/// The same, for a peer of whom nobody can tell who it is, and why.
+pub(super) fn somebody(problem: &std::io::Error) -> Router {
+    let message = format!(
+        "your user cannot be told from others here: backstopd-peer, which tells the daemon who connects, does not answer \
+         ({problem}); have root do it: systemctl start backstopd-peer.socket"
+    );
+    Router::new().fallback(move || async { Refusal::new(StatusCode::FORBIDDEN, "forbidden", message) })
+}
+
 /// Lets a writer pass.
 ///
 /// # Errors

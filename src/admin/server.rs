@@ -8,15 +8,17 @@ use super::access::{self, Access};
 use super::crowd::{Answering, InHand};
 use super::half_closed::Watched;
 use super::linger::Lingering;
+use super::peer::Peers;
 use super::routes::{self, App};
 use crate::hooks::Hooks;
+use crate::ops::event::{LogEvent, measure, say};
 use crate::service::Service;
 use axum::Router;
 use axum::extract::Request;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::Backlog;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -245,7 +247,7 @@ fn bind(path: &Path) -> io::Result<(std::os::unix::net::UnixListener, SocketFile
 
 async fn serve(listener: UnixListener, settings: Settings, app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let router = routes::router(app);
-    let settings = Arc::new(settings);
+    let (peers, settings) = (Arc::new(Peers::of(&settings.socket)), Arc::new(settings));
     let (places, strangers) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Semaphore::new(STRANGERS)));
     let mut connections = JoinSet::new();
     let (crowded, crowd) = watch::channel(false);
@@ -262,10 +264,10 @@ async fn serve(listener: UnixListener, settings: Settings, app: Arc<App>, mut st
         };
         match stream {
             Ok(stream) => {
-                let (router, settings) = (router.clone(), settings.clone());
+                let (router, settings, peers) = (router.clone(), settings.clone(), peers.clone());
                 let (strangers, until) = (strangers.clone(), Until { stop: stop.clone(), crowd: crowd.clone() });
                 connections.spawn(async move {
-                    admit(stream, router, settings, strangers, until).await;
+                    admit(stream, router, (settings, peers), strangers, until).await;
                     drop(place);
                 });
             }
@@ -289,29 +291,59 @@ async fn drain(mut connections: JoinSet<()>) {
     }
 }
 
-async fn admit(stream: UnixStream, router: Router, settings: Arc<Settings>, strangers: Arc<Semaphore>, until: Until) {
+async fn admit(
+    stream: UnixStream,
+    router: Router,
+    (settings, peers): (Arc<Settings>, Arc<Peers>),
+    strangers: Arc<Semaphore>,
+    until: Until,
+) {
     let Ok(peer) = stream.peer_cred() else { return };
-    let look_up = tokio::task::spawn_blocking(move || access::look_up(peer.uid(), peer.gid(), &settings));
+    let hidden = peers.hidden(peer.uid()).then(|| stream.as_fd().try_clone_to_owned()).transpose();
+    let Ok(hidden) = hidden else { return };
+    let look_up = tokio::task::spawn_blocking(move || {
+        let (uid, gid) = match hidden {
+            None => (peer.uid(), peer.gid()),
+            Some(connection) => {
+                let told = peers.ask(connection);
+                measure::peer_told(told.is_ok());
+                told.map(|peer| (peer.uid, peer.gid))?
+            }
+        };
+        Ok::<_, io::Error>(access::look_up(uid, gid, &settings))
+    });
     let caller = match tokio::time::timeout(LOOK_UP_TIME, look_up).await {
-        Ok(Ok(caller)) => caller,
+        Ok(Ok(Ok(caller))) => caller,
+        Ok(Ok(Err(error))) => {
+            if measure::is_time_to_tell_of_peers() {
+                say(&LogEvent::PeerUnknown { problem: &error.to_string() });
+            }
+            return refuse(stream, routes::somebody(&error), &strangers, until).await;
+        }
         Ok(Err(_)) | Err(_) => {
             tracing::warn!(uid = peer.uid(), "the groups of a peer of the admin socket cannot be looked up");
             return;
         }
     };
-    let stream = Watched::over(stream);
-    let gone = stream.clone().gone();
     match caller.access {
         Access::Nothing => {
-            if let Ok(_place) = strangers.try_acquire() {
-                tracing::info!(uid = caller.uid, "refused on the admin socket");
-                let refusing = converse(stream, routes::nothing(), false, until, gone);
-                let _ = tokio::time::timeout(STRANGER_TIME, refusing).await;
-            }
+            tracing::info!(uid = caller.uid, "refused on the admin socket");
+            refuse(stream, routes::nothing(), &strangers, until).await;
         }
         Access::Read | Access::Write => {
+            let stream = Watched::over(stream);
+            let gone = stream.clone().gone();
             converse(stream, router.layer(axum::Extension(caller)), true, until, gone).await
         }
+    }
+}
+
+/// One answer, where there is a place for strangers.
+async fn refuse(stream: UnixStream, answer: Router, strangers: &Semaphore, until: Until) {
+    if let Ok(_place) = strangers.try_acquire() {
+        let stream = Watched::over(stream);
+        let gone = stream.clone().gone();
+        let _ = tokio::time::timeout(STRANGER_TIME, converse(stream, answer, false, until, gone)).await;
     }
 }
 

@@ -77,7 +77,7 @@ fn last_events(store: &Store, now: Timestamp) -> Result<BTreeMap<String, LastEve
 }
 
 /// The code of every alert, whether it is open or not.
-pub(super) const ALERTS: [&str; 9] = [
+pub(super) const ALERTS: [&str; 10] = [
     "config-not-reloaded",
     "store-not-writable",
     "undecided",
@@ -87,6 +87,7 @@ pub(super) const ALERTS: [&str; 9] = [
     "complaints-unmatched",
     "return-path-silent",
     "hook-failing",
+    "peers-unknown",
 ];
 
 /// What somebody should look at now; without what would say that the hook which asks fails.
@@ -94,6 +95,11 @@ pub fn open_alerts(daemon: &dyn Daemon, watch: &Watch, asking: Option<&str>) -> 
     let mut alerts = alerts(&daemon.config_state(), measure::is_writable(), &event::counters(), watch);
     let failing = daemon.hooks().and_then(|hooks| hooks.failing(asking, Timestamp::now()));
     alerts.extend(failing.map(|Raised { code, message }| Alert { code, message }));
+    alerts.extend((!measure::peers_are_told()).then(|| {
+        let message = "users of the admin socket but root are refused: backstopd-peer, which tells who connects, did not \
+                       answer when last asked; systemctl start backstopd-peer.socket";
+        Alert { code: "peers-unknown".to_owned(), message: message.to_owned() }
+    }));
     alerts
 }
 

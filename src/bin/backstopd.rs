@@ -30,6 +30,10 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
+    if options.tell_peers {
+        logging::start();
+        return daemon::tell_peers(options.allow_root);
+    }
     let config = Config::read(&options.config)?;
     if options.check_config {
         daemon::in_force(&config)?;

@@ -89,6 +89,21 @@ impl Failure {
     }
 }
 
+/// Tells a daemon in a user namespace who its peers are, until it is ended.
+///
+/// # Errors
+/// [`Failure`] when it is root and cannot be anybody less, or was passed no socket.
+pub fn tell_peers(allow_root: bool) -> Result<(), Failure> {
+    // Anybody will do: it opens nothing.
+    let anybody = privileges::Settings { user: "nobody".to_owned(), group: None };
+    if let Some(unprivileged) = privileges::whom(&anybody, allow_root)? {
+        unprivileged.become_for_good()?;
+    }
+    privileges::gain_nothing_new()?;
+    let socket = systemd::peer_socket().map_err(Failure::Listen)?;
+    match admin::peer::tell::tell(socket).map_err(Failure::System)? {}
+}
+
 /// What a configuration puts in force: reads the operator's rules and dialects.
 ///
 /// # Errors

@@ -140,6 +140,13 @@ pub enum LogEvent<'a> {
         /// How.
         how: &'a str,
     },
+    /// Somebody connected to the admin socket whom the daemon cannot see from its user namespace (`PrivateUsers=yes`), and
+    /// backstopd-peer did not tell who that is: they were refused. Said at most once a minute. `systemctl start
+    /// backstopd-peer.socket`.
+    PeerUnknown {
+        /// Why.
+        problem: &'a str,
+    },
     /// The daemon serves.
     Ready {
         /// Its milter listeners.
@@ -252,7 +259,7 @@ pub enum Touched<'a> {
 }
 
 /// The name of every event, in the order of [`LogEvent`], and how loud it is.
-pub const EVENTS: [(&str, Level); 29] = [
+pub const EVENTS: [(&str, Level); 30] = [
     ("skip", Level::INFO),
     ("discard", Level::INFO),
     ("response", Level::INFO),
@@ -267,6 +274,7 @@ pub const EVENTS: [(&str, Level); 29] = [
     ("unrecorded", Level::WARN),
     ("operator", Level::INFO),
     ("replay", Level::WARN),
+    ("peer-unknown", Level::WARN),
     ("ready", Level::INFO),
     ("reload", Level::INFO),
     ("reload-refused", Level::ERROR),
@@ -341,21 +349,22 @@ impl LogEvent<'_> {
             LogEvent::Unrecorded { .. } => 11,
             LogEvent::Operator { .. } => 12,
             LogEvent::Replay { .. } => 13,
-            LogEvent::Ready { .. } => 14,
-            LogEvent::Reload { .. } => 15,
-            LogEvent::ReloadRefused { .. } => 16,
-            LogEvent::Expire { .. } => 17,
-            LogEvent::ExpireFailed { .. } => 18,
-            LogEvent::Release { .. } => 19,
-            LogEvent::ReleaseFailed { .. } => 20,
-            LogEvent::LimitsLoaded { .. } => 21,
-            LogEvent::LimitsNotLoaded { .. } => 22,
-            LogEvent::Hook { .. } => 23,
-            LogEvent::HookFailed { .. } => 24,
-            LogEvent::HookGivenUp { .. } => 25,
-            LogEvent::Stop { .. } => 26,
-            LogEvent::Stopped => 27,
-            LogEvent::Panic { .. } => 28,
+            LogEvent::PeerUnknown { .. } => 14,
+            LogEvent::Ready { .. } => 15,
+            LogEvent::Reload { .. } => 16,
+            LogEvent::ReloadRefused { .. } => 17,
+            LogEvent::Expire { .. } => 18,
+            LogEvent::ExpireFailed { .. } => 19,
+            LogEvent::Release { .. } => 20,
+            LogEvent::ReleaseFailed { .. } => 21,
+            LogEvent::LimitsLoaded { .. } => 22,
+            LogEvent::LimitsNotLoaded { .. } => 23,
+            LogEvent::Hook { .. } => 24,
+            LogEvent::HookFailed { .. } => 25,
+            LogEvent::HookGivenUp { .. } => 26,
+            LogEvent::Stop { .. } => 27,
+            LogEvent::Stopped => 28,
+            LogEvent::Panic { .. } => 29,
         }
     }
 
@@ -414,6 +423,7 @@ impl LogEvent<'_> {
                 line.word("file", file).maybe("restart_for", Some(restart).filter(|sections| !sections.is_empty()))
             }
             LogEvent::ReloadRefused { problem }
+            | LogEvent::PeerUnknown { problem }
             | LogEvent::ExpireFailed { problem }
             | LogEvent::LimitsNotLoaded { problem }
             | LogEvent::ReleaseFailed { problem } => line.text("problem", problem),

@@ -23,6 +23,13 @@ pub struct Options {
     /// `backstopctl rebuild` does the same while a daemon serves.
     #[arg(long)]
     pub rebuild: bool,
+    /// Tell a daemon in a user namespace who connects to its admin socket. Started by backstopd-peer.socket
+    ///
+    /// The daemon sees root and its own user only, with `PrivateUsers=yes`, and passes the connections of others to a socket
+    /// named `peer` that this process is given. It answers with the user and the group at the other end. No configuration
+    /// is read.
+    #[arg(long, conflicts_with_all = ["rebuild", "check_config", "config"])]
+    pub tell_peers: bool,
     /// Stay root, for tests and containers. Otherwise root becomes the user of [process]
     ///
     /// Nothing is given up then, and nothing that root may do is refused.

@@ -80,6 +80,18 @@ impl Passed {
     }
 }
 
+/// The socket on which a daemon asks who its peers are, the only one passed (`FileDescriptorName=peer`).
+///
+/// # Errors
+/// An I/O error where anything else was passed, or nothing.
+pub fn peer_socket() -> io::Result<OwnedFd> {
+    let mut passed = sd_listen_fds::get().map_err(io::Error::other)?;
+    match passed.pop() {
+        Some((Some(name), socket)) if name == "peer" && passed.is_empty() => Ok(socket.into_std()),
+        _ => Err(io::Error::other("--tell-peers takes one socket, named peer, that backstopd-peer.socket passes")),
+    }
+}
+
 /// A connection and its opening, told apart by what they are.
 fn connection(descriptors: Vec<OwnedFd>) -> Option<HandedOver> {
     let is_socket = |descriptor: &OwnedFd| {
