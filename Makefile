@@ -8,7 +8,7 @@ DESTDIR ?=
 SYSCONFDIR ?= /etc
 BACKSTOPCTL = target/release/backstopctl
 share = $(DESTDIR)$(PREFIX)/share
-UNITS = backstopd.service backstopd-milter.socket backstopd-admin.socket backstop-backup.service backstop-backup.timer
+UNITS = backstopd.service backstopd-milter.socket backstopd-admin.socket backstopd-peer.service backstopd-peer.socket backstop-backup.service backstop-backup.timer
 
 help:
 	@echo 'make demo     a real bounce through a real Postfix, on loopback, as a story'

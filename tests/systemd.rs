@@ -18,6 +18,8 @@ mod smtp;
 mod load;
 #[path = "systemd/manager.rs"]
 mod manager;
+#[path = "systemd/peers.rs"]
+mod peers;
 #[path = "systemd/privileges.rs"]
 mod privileges;
 #[path = "systemd/units.rs"]

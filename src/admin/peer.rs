@@ -157,4 +157,66 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().expect("a pair");
         assert_eq!(view.peer(&ours).map(|peer| peer.uid), Some(nix::unistd::geteuid().as_raw()));
     }
+
+    /// A daemon's view from a user namespace, and the socket that it asks on, held by the test.
+    fn asking() -> (tempfile::TempDir, Peers, std::os::unix::net::UnixListener) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let peers = Peers { view: View { whole: false }, socket: directory.path().join("peer.sock") };
+        let listener = std::os::unix::net::UnixListener::bind(&peers.socket).expect("a socket");
+        (directory, peers, listener)
+    }
+
+    #[test]
+    fn who_is_at_the_other_end_is_told() {
+        let (_directory, peers, listener) = asking();
+        std::thread::spawn(move || tell::tell(listener.into()));
+        let (ours, _theirs) = UnixStream::pair().expect("a pair");
+        let own = Peer { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
+        for _ in 0..100 {
+            assert_eq!(peers.ask(&ours).expect("it tells"), own);
+        }
+        let null = std::fs::File::open("/dev/null").expect("there is one");
+        assert_eq!(peers.ask(&null).expect_err("nobody is there").to_string(), "it cannot tell either");
+    }
+
+    #[test]
+    fn a_question_without_an_answer_ends_within_its_time() {
+        let (_directory, peers, listener) = asking();
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).expect("a length")).expect("it listens");
+        let (ours, _theirs) = UnixStream::pair().expect("a pair");
+        // The first waits for an answer, the second for a place in the queue.
+        let first = std::thread::scope(|scope| {
+            let first = scope.spawn(|| (Instant::now(), peers.ask(&ours)));
+            std::thread::sleep(Duration::from_millis(100));
+            let second = (Instant::now(), peers.ask(&ours));
+            [first.join().expect("no panic"), second]
+        });
+        for (began, asked) in first {
+            assert_eq!(asked.expect_err("nobody tells").to_string(), "no answer within 1 s");
+            assert!(began.elapsed() < 3 * PATIENCE);
+        }
+        drop(listener);
+        assert_eq!(peers.ask(&ours).expect_err("refused").kind(), io::ErrorKind::ConnectionRefused);
+        std::fs::remove_file(&peers.socket).expect("ours");
+        assert_eq!(peers.ask(&ours).expect_err("not there").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn an_answer_that_is_none_is_no_peer() {
+        use std::io::Write;
+        let (_directory, peers, listener) = asking();
+        let (ours, _theirs) = UnixStream::pair().expect("a pair");
+        for (answer, problem) in [(&[7; 7][..], "7 octets"), (&[0; 12], "9 octets"), (&[], "cannot tell")] {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let (mut asked, _) = listener.accept().expect("it is asked");
+                    // As one that reads the question: else what is unread resets the connection.
+                    io::Read::read(&mut asked, &mut [0; 8]).expect("a question");
+                    asked.write_all(answer).expect("it waits");
+                });
+                let error = peers.ask(&ours).expect_err(problem).to_string();
+                assert!(error.contains(problem), "{error}");
+            });
+        }
+    }
 }

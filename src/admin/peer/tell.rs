@@ -66,9 +66,9 @@ fn wait(listener: &UnixListener, asking: &VecDeque<(UnixStream, Instant)>) -> io
     let mut all: Vec<PollFd<'_>> = all.map(|socket| PollFd::new(socket, PollFlags::POLLIN)).collect();
     // Rounded up, or the last millisecond would be spent asking for the time.
     let left = |until: Instant| until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-    let patience = asking.front().map_or(PollTimeout::NONE, |(_, until)| {
-        PollTimeout::try_from(left(*until)).unwrap_or(PollTimeout::ZERO)
-    });
+    let patience = asking
+        .front()
+        .map_or(PollTimeout::NONE, |(_, until)| PollTimeout::try_from(left(*until)).unwrap_or(PollTimeout::ZERO));
     match poll(&mut all, patience) {
         Ok(_) | Err(nix::Error::EINTR) => {}
         Err(error) => return Err(error.into()),
