@@ -89,6 +89,10 @@ fn each(told: impl Fn(LogEvent<'_>, &str)) {
         "event=replay queue_id=4XyZ12 reference=issue-77@example.com how=again",
     );
     told(
+        LogEvent::PeerUnknown { problem: "no answer within 1 s" },
+        "event=peer-unknown problem=\"no answer within 1 s\"",
+    );
+    told(
         LogEvent::Ready { milter: "inet:127.0.0.1:8899", admin: "/run/a.sock" },
         "event=ready milter=inet:127.0.0.1:8899 admin=/run/a.sock",
     );
