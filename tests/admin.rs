@@ -367,6 +367,24 @@ async fn whoever_follows_hears_the_next_event_and_holds_up_no_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_let_in_before_the_stop_is_answered_and_whoever_says_nothing_holds_up_no_stop() {
+    let backstop = start().await;
+    let mut asks = UnixStream::connect(&backstop.socket).await.expect("the server listens");
+    let mut silent = UnixStream::connect(&backstop.socket).await.expect("the server listens");
+    tokio::time::sleep(Duration::from_millis(300)).await; // both are let in
+    let begun = Instant::now();
+    let stop = tokio::spawn(backstop.server.stop());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    asks.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it is still there");
+    let mut answer = String::new();
+    asks.read_to_string(&mut answer).await.expect("an answer, and the end");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(silent.read(&mut [0]).await.expect("the end"), 0);
+    stop.await.expect("no panic");
+    assert!(begun.elapsed() < Duration::from_secs(1), "stop took {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn following_begins_now_on_a_store_that_was_written_before() {
     let directory = tempfile::tempdir().expect("a directory for the test");
     let settings = store_settings(directory.path());

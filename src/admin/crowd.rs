@@ -31,6 +31,11 @@ impl InHand {
         Asked(self.0.clone())
     }
 
+    /// Whether anything was asked yet.
+    pub fn none_yet(&self) -> bool {
+        self.0.begun.load(Relaxed) == 0
+    }
+
     /// Waits until the connection is to give way to others.
     pub async fn give_way(&self, mut crowded: watch::Receiver<bool>) {
         loop {

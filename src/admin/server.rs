@@ -44,6 +44,9 @@ const LOOK_UP_TIME: Duration = Duration::from_secs(10);
 /// Longest time a stopping server lets requests finish.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
+/// Of this, the time in which somebody who was let in asks for the first time.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
 /// How the admin socket is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -384,8 +387,15 @@ where
         () = in_hand.give_way(crowd) => return,
         () = gone => return,
         () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            // Who has only just connected is about to ask, and would be hung up on.
+            let first = if in_hand.none_yet() { FIRST_REQUEST } else { Duration::ZERO };
+            match tokio::time::timeout(first, connection.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = ended {
