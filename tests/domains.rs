@@ -3,6 +3,7 @@
 #[path = "common/dns.rs"]
 mod dns;
 
+use backstop::mail::SELFTEST_DOMAIN;
 use backstop::outbound::{DomainSettings, DomainVerdict, Domains};
 use dns::{Answer, DnsServer, Record, mx, null_mx, txt};
 use std::net::Ipv4Addr;
@@ -70,7 +71,8 @@ async fn the_dns_is_not_asked_about_what_is_no_domain_of_the_internet() {
     let server = DnsServer::start([]);
     let domains = domains(&settings(&server));
     let long = format!("{}.example.org", "x".repeat(64));
-    for domain in ["[192.0.2.1]", "[IPv6:2001:db8::1]", "localhost", "mailhost", "a..example.org", &long] {
+    let selftest = SELFTEST_DOMAIN;
+    for domain in ["[192.0.2.1]", "[IPv6:2001:db8::1]", "localhost", "mailhost", "a..example.org", &long, selftest] {
         assert_eq!(domains.cached(domain), Some(DomainVerdict::TakesMail), "{domain}");
         assert_eq!(domains.check([domain]).await, [DomainVerdict::TakesMail], "{domain}");
     }

@@ -13,3 +13,8 @@ pub use header::{Headers, ListId, MessageId};
 pub use mailbox_list::mailboxes;
 pub use mime::{Limits, Message, Part};
 pub use return_path::ReturnPath;
+
+/// The domain of `backstopctl selftest`; none of the world's (RFC 2606 §2). Postfix hands its mail to the self-test by
+/// LMTP, no DNS knows it, and who puts `.invalid` in place of an address uses another name: its addresses are treated
+/// as any out there.
+pub const SELFTEST_DOMAIN: &str = "backstop-selftest.invalid";

@@ -262,9 +262,9 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
 }
 
 /// The domain as an absolute name, for which no search list is consulted; none where the DNS is not asked:
-/// address literals, names without a dot, what cannot be a name.
+/// address literals, names without a dot, what cannot be a name, the self-test's.
 fn absolute(domain: &str) -> Option<Name> {
-    if domain.starts_with('[') || !domain.contains('.') {
+    if domain.starts_with('[') || !domain.contains('.') || domain == crate::mail::SELFTEST_DOMAIN {
         return None;
     }
     let mut name = Name::from_ascii(domain).ok()?;

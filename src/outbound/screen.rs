@@ -4,7 +4,7 @@ use super::limit::ByRecipient;
 use super::placeholder::is_unrendered;
 use super::{DomainVerdict, Domains, Sends, Settings};
 use crate::classify::Category;
-use crate::mail::{Address, Headers, ListId, MessageId, ReversePath};
+use crate::mail::{Address, Headers, ListId, MessageId, ReversePath, SELFTEST_DOMAIN};
 use crate::milter::{ForwardPath, Transaction};
 use crate::policy::event::OperatorList;
 use crate::policy::{Contact, Limit, Scope, SkipReason, What};
@@ -244,9 +244,13 @@ fn contact_names(recipient: &ForwardPath) -> (Option<Address>, Option<Address>) 
     if written.is_none() { (resolved, None) } else { (written, resolved) }
 }
 
-/// Whether Postfix routes the recipient to a mailbox on this host.
+/// Whether Postfix routes the recipient to a mailbox on this host. The self-test's are none, though `lmtp` takes them.
 fn is_local(recipient: &ForwardPath, settings: &Settings) -> bool {
-    recipient.mailer.as_ref().is_some_and(|mailer| settings.local_mailers.contains(mailer))
+    let is_selftest = || {
+        let resolved = recipient.address.as_deref().and_then(|address| address.rsplit_once('@'));
+        resolved.is_some_and(|(_, domain)| domain.eq_ignore_ascii_case(SELFTEST_DOMAIN))
+    };
+    recipient.mailer.as_ref().is_some_and(|mailer| settings.local_mailers.contains(mailer)) && !is_selftest()
 }
 
 impl Skip {

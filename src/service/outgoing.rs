@@ -5,7 +5,7 @@
 use super::{Begun, InForce, LONGEST_READING};
 use crate::authority::queue_name;
 use crate::inbound;
-use crate::mail::{Address, ReversePath};
+use crate::mail::{Address, ReversePath, SELFTEST_DOMAIN};
 use crate::milter::{Conclusion, Edit, Transaction, Verdict};
 use crate::ops::event::{LogEvent, measure, say};
 use crate::outbound::sign::Signed;
@@ -69,9 +69,14 @@ impl Begun {
             screening.message_id.get_or_insert_with(|| queue_name(queue_id));
         }
         if let Some(send) = screening.into_send(shadow, now) {
-            self.watch.sent(send.recipients.len() as u64, now);
             let by_token = signed.map(|signed| Send { message_id: signed.ledger_name, ..send.clone() });
-            let remembered = self.store.remember_send(send);
+            // A self-test was sent to nobody: no report and no alert counts it.
+            let remembered = if send.recipients.iter().all(|recipient| recipient.domain() == SELFTEST_DOMAIN) {
+                self.store.remember_uncounted(send)
+            } else {
+                self.watch.sent(send.recipients.len() as u64, now);
+                self.store.remember_send(send)
+            };
             let also = by_token.map_or(Ok(()), |send| self.store.remember_uncounted(send));
             self.say_unrecorded(queue_id, remembered.and(also));
         }

@@ -440,3 +440,15 @@ fn in_shadow_mode_the_ledger_remembers_those_who_would_have_been_skipped() {
         assert_eq!(send.recipients.iter().map(Address::as_str).collect::<Vec<_>>(), want, "shadow: {shadow}");
     }
 }
+
+#[test]
+fn the_self_tests_recipients_are_screened_though_lmtp_takes_them() {
+    let ground = ground();
+    let mut transaction = campaign(&["<bounce@backstop-selftest.invalid>", "<joe@in.test>"]);
+    for recipient in &mut transaction.recipients {
+        recipient.mailer = Some("lmtp".to_owned());
+        let argument = std::str::from_utf8(&recipient.argument).expect("ASCII");
+        recipient.address = Some(argument.trim_matches(['<', '>']).to_owned());
+    }
+    assert_eq!(ground.reasons(&transaction), ["stays", "-"]);
+}
