@@ -34,6 +34,7 @@ fn bash_completes_subcommands_options_and_values() {
         (&["backstopctl", "keys", "rotate", "--at"], &["--at-once"]),
         (&["backstopctl", "confirm", "--authority", "u"], &["unverified"]),
         (&["backstopctl", "completions", "z"], &["zsh"]),
+        (&["backstopctl", "selftest", "--po"], &["--postfix-config"]),
         (&["backstopctl", "--js"], &["--json"]),
         (&["backstopctl", "no-such-thing", "--at"], &[]),
     ] {

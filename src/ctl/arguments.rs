@@ -1,7 +1,9 @@
 //! The command line. backstopctl(1) has a synopsis made from it (`make man`), and a test finds what the page lacks.
 
+mod selftest;
 mod store;
 
+pub use selftest::SelftestArguments;
 pub use store::{BackupArguments, DbCommand, STORE, UpkeepArguments};
 
 use clap::{Args, Parser, Subcommand};
@@ -185,6 +187,8 @@ pub enum Command {
     Report(ReportArguments),
     /// How it goes, now: rates out and in, skips, alerts, last events
     Top(TopArguments),
+    /// Test mail through this host's Postfix and back, to addresses that end here; each step with a tick
+    Selftest(SelftestArguments),
     /// The keys that sign return paths; without the daemon
     Keys {
         /// What to do with them.

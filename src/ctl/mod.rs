@@ -2,7 +2,7 @@
 //!
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
 //! `show`, `explain`, `list`, `change`, `undo`, `confirm`, `entries`, `activity`, `attributes`, `bulk`, `ingest`, `events`, `hooks`, `policy`,
-//! `campaigns`, `report` and `top` ask it; `backup` takes a copy from it; `offline`, `keys`, `completions` and most of
+//! `campaigns`, `report`, `top` and `selftest` ask it; `backup` takes a copy from it; `offline`, `keys`, `completions` and most of
 //! `db` need no daemon; `part` holds a file until it is whole; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
 
@@ -37,6 +37,7 @@ mod progress;
 mod report;
 mod report_html;
 mod rows;
+mod selftest;
 mod show;
 mod table;
 mod top;
@@ -125,6 +126,7 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         Command::Policy { command: PolicyCommand::Show(asked) } => policy::show(&client()?, &asked, out),
         Command::Campaigns(asked) => campaigns::campaigns(&client()?, &asked, out),
         Command::Top(asked) => top::top(socket, &asked, out),
+        Command::Selftest(asked) => selftest::selftest(&client()?, &asked, out),
         Command::Report(asked) => report::report(&client()?, &asked, out),
         Command::Keys { command } => keys::keys(&command, out),
         Command::Token { command } => keys::token(&command, out),

@@ -208,6 +208,24 @@ impl Rig {
         self.log().lines().filter(|line| line.contains(&to) && line.contains("status=")).count()
     }
 
+    /// Postfix's queue directory.
+    #[allow(dead_code)] // not every test that shares this has a reason to
+    pub fn queue_directory(&self) -> PathBuf {
+        Path::new(&self.facts["dir"]).join("queue")
+    }
+
+    /// The directory of its main.cf.
+    #[allow(dead_code)]
+    pub fn configuration(&self) -> PathBuf {
+        PathBuf::from(&self.facts["conf"])
+    }
+
+    /// The port of the Postfix that asks the milter.
+    #[allow(dead_code)]
+    pub fn smtp_port(&self) -> u16 {
+        self.port("port_smtpd")
+    }
+
     fn port(&self, name: &str) -> u16 {
         self.facts[name].parse().expect("rig.sh prints ports as numbers")
     }

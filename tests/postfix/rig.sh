@@ -143,6 +143,7 @@ write_master_cf() {
         echo "showq unix n - n - - showq"
         for name in error retry; do echo "$name unix - - n - - error"; done
         echo "discard unix - - n - - discard"
+        echo "lmtp unix - - n - - lmtp"
         for name in local virtual; do echo "$name unix - n n - - $name"; done
         echo "anvil unix - - n - 1 anvil"
         echo "scache unix - - n - 1 scache"
