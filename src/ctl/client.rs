@@ -266,7 +266,7 @@ fn unreachable(socket: &Path, error: &io::Error) -> Failure {
         _ => Failure::new(
             Exit::Unavailable,
             format!(
-                "backstopd cannot be reached on {socket}: {error}. Is it running (systemctl status backstop)? If it \
+                "backstopd cannot be reached on {socket}: {error}. Is it running (systemctl status backstopd)? If it \
                  listens elsewhere ([admin] socket), say so with --socket PATH or BACKSTOP_SOCKET"
             ),
         ),
