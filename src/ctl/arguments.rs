@@ -1,8 +1,10 @@
 //! The command line. backstopctl(1) has a synopsis made from it (`make man`), and a test finds what the page lacks.
 
+mod postfix;
 mod selftest;
 mod store;
 
+pub use postfix::{PostfixArguments, PostfixCommand};
 pub use selftest::SelftestArguments;
 pub use store::{BackupArguments, DbCommand, STORE, UpkeepArguments};
 
@@ -180,6 +182,12 @@ pub enum Command {
         /// What to do with it.
         #[command(subcommand)]
         command: PolicyCommand,
+    },
+    /// How Backstop is attached to the Postfix of this host; without the daemon
+    Postfix {
+        /// What to say of it.
+        #[command(subcommand)]
+        command: PostfixCommand,
     },
     /// Every campaign with its figures, that heard of last first
     Campaigns(CampaignsArguments),

@@ -2,7 +2,7 @@
 //!
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
 //! `show`, `explain`, `list`, `change`, `undo`, `confirm`, `entries`, `activity`, `attributes`, `bulk`, `ingest`, `events`, `hooks`, `policy`,
-//! `campaigns`, `report`, `top` and `selftest` ask it; `backup` takes a copy from it; `offline`, `keys`, `completions` and most of
+//! `campaigns`, `report`, `top` and `selftest` ask it; `backup` takes a copy from it; `offline`, `keys`, `postfix`, `completions` and most of
 //! `db` need no daemon; `part` holds a file until it is whole; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
 
@@ -33,6 +33,7 @@ mod output;
 mod part;
 mod place;
 mod policy;
+mod postfix;
 mod progress;
 mod report;
 mod report_html;
@@ -45,8 +46,8 @@ mod undo;
 mod when;
 
 pub use arguments::{
-    Arguments, Command, DbCommand, EntriesCommand, HooksCommand, KeysCommand, PolicyCommand, RulesCommand, Shell,
-    TokenCommand,
+    Arguments, Command, DbCommand, EntriesCommand, HooksCommand, KeysCommand, PolicyCommand, PostfixCommand,
+    RulesCommand, Shell, TokenCommand,
 };
 pub use exit::{Exit, Failure};
 
@@ -124,6 +125,8 @@ fn dispatch(arguments: Arguments, out: &mut Output) -> Result<Exit, Failure> {
         }
         Command::Rebuild(asked) => events::rebuild(&client()?, &asked, out),
         Command::Policy { command: PolicyCommand::Show(asked) } => policy::show(&client()?, &asked, out),
+        Command::Postfix { command: PostfixCommand::Print { undo, places } } => postfix::print(&places, undo, out),
+        Command::Postfix { command: PostfixCommand::Check(places) } => postfix::check(&places, out),
         Command::Campaigns(asked) => campaigns::campaigns(&client()?, &asked, out),
         Command::Top(asked) => top::top(socket, &asked, out),
         Command::Selftest(asked) => selftest::selftest(&client()?, &asked, out),

@@ -1,0 +1,86 @@
+//! Asks Postfix: runs postconf(1) and postmap(1), which only read.
+
+use super::super::exit::{Exit, Failure};
+use super::configuration::{Configuration, Printed};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Postfix, by its own tools.
+pub struct Postfix<'a> {
+    /// `--postfix-config`.
+    directory: Option<&'a Path>,
+}
+
+impl<'a> Postfix<'a> {
+    /// With main.cf in this directory, or where Postfix has it.
+    pub fn at(directory: Option<&'a Path>) -> Postfix<'a> {
+        Postfix { directory }
+    }
+
+    /// Its configuration.
+    pub fn configuration(&self) -> Result<Configuration, Failure> {
+        let printed = Printed {
+            version: self.postconf(&["-d", "mail_version"])?,
+            all: self.postconf(&[])?,
+            expanded: self.postconf(&["-x"])?,
+            set: self.postconf(&["-n"])?,
+            master: self.postconf(&["-M"])?,
+        };
+        Configuration::read(&printed).map_err(|problem| Failure::new(Exit::Unavailable, problem))
+    }
+
+    /// Where main.cf is.
+    pub fn directory(&self, configuration: &Configuration) -> PathBuf {
+        self.directory.map_or_else(|| PathBuf::from(configuration.value("config_directory")), Path::to_owned)
+    }
+
+    /// Looks a key up in a table; a path alone is a file of patterns.
+    pub fn lookup(&self, table: &str, key: &str) -> Result<Option<String>, String> {
+        if table.starts_with('/') {
+            let text = std::fs::read_to_string(table).map_err(|error| format!("{table}: {error}"))?;
+            let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+            let mut words = lines.flat_map(|line| line.split([',', ' ', '\t']));
+            return Ok(words.find(|word| word.eq_ignore_ascii_case(key)).map(str::to_owned));
+        }
+        let output = self.run("postmap", &["-q", key, table]).map_err(|error| format!("postmap: {error}"))?;
+        if output.status.success() {
+            return Ok(Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()));
+        }
+        // 1 says "not found", and "cannot be asked" as well.
+        let said = String::from_utf8_lossy(&output.stderr);
+        let trouble = |line: &&str| ["fatal:", "error:"].iter().any(|word| line.contains(word));
+        match said.lines().find(trouble) {
+            Some(line) => Err(line.trim_start_matches("postmap: ").to_owned()),
+            None => Ok(None),
+        }
+    }
+
+    fn postconf(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let output = self.run("postconf", arguments).map_err(|error| {
+            let message = match error.kind() {
+                io::ErrorKind::NotFound => "postconf was not found: Postfix is not installed here".to_owned(),
+                _ => format!("postconf: {error}"),
+            };
+            Failure::new(Exit::Unavailable, message)
+        })?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let last = said.lines().last().unwrap_or("postconf: no word of why").to_owned();
+            return Err(Failure::new(Exit::Config, format!("Postfix's configuration cannot be read: {last}")));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs a tool. Its directory is /usr/sbin, which is not on everybody's path.
+    fn run(&self, tool: &str, arguments: &[&str]) -> io::Result<Output> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let known = std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
+        let beside = Path::new("/usr/sbin").join(tool);
+        let mut command = Command::new(if known || !beside.is_file() { PathBuf::from(tool) } else { beside });
+        if let Some(directory) = self.directory {
+            command.arg("-c").arg(directory).env_remove("MAIL_CONFIG");
+        }
+        command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).output()
+    }
+}
