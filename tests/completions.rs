@@ -32,6 +32,7 @@ fn bash_completes_subcommands_options_and_values() {
         (&["backstopctl", "blocklist", "a"], &["add"]),
         (&["backstopctl", "suppress", "--re"], &["--reason"]),
         (&["backstopctl", "keys", "rotate", "--at"], &["--at-once"]),
+        (&["backstopctl", "postfix", "print", "--un"], &["--undo"]),
         (&["backstopctl", "confirm", "--authority", "u"], &["unverified"]),
         (&["backstopctl", "completions", "z"], &["zsh"]),
         (&["backstopctl", "selftest", "--po"], &["--postfix-config"]),

@@ -12,6 +12,8 @@ mod rig;
 #[path = "common/smtp.rs"]
 mod smtp;
 
+#[path = "postfix/attaching.rs"]
+mod attaching;
 #[path = "postfix/coming_back.rs"]
 mod coming_back;
 #[path = "postfix/complaints.rs"]

@@ -216,8 +216,8 @@ impl Rig {
 
     /// The directory of its main.cf.
     #[allow(dead_code)]
-    pub fn configuration(&self) -> PathBuf {
-        PathBuf::from(&self.facts["conf"])
+    pub fn configuration(&self) -> &Path {
+        Path::new(&self.facts["conf"])
     }
 
     /// The port of the Postfix that asks the milter.

@@ -195,9 +195,10 @@ pub fn is_ours(list: &[(Milter, Whose)]) -> bool {
     list.iter().any(|(_, whose)| *whose == Whose::Ours)
 }
 
-/// Whether ours is in the list, and nobody who signs stands ahead of it.
+/// Whether ours is in the list, once, and nobody who signs stands ahead of it.
 pub fn is_first(list: &[(Milter, Whose)]) -> bool {
-    is_ours(list) && signer_ahead(list).is_none()
+    let ours = list.iter().filter(|(_, whose)| *whose == Whose::Ours).count();
+    ours == 1 && signer_ahead(list).is_none()
 }
 
 /// Who signs before ours is asked.

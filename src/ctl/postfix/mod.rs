@@ -28,7 +28,8 @@ use command::Postfix;
 use finding::{Finding, Level};
 use milter::Ours;
 use serde::Serialize;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 #[derive(Serialize)]
 struct Printed<'a> {
@@ -41,7 +42,8 @@ struct Printed<'a> {
 /// `backstopctl postfix print`.
 pub fn print(asked: &PostfixArguments, undo: bool, out: &mut Output) -> Result<Exit, Failure> {
     let config = config(&asked.config)?;
-    let directory = asked.postfix_config.as_deref();
+    let directory = absolute(asked.postfix_config.as_deref())?;
+    let directory = directory.as_deref();
     let postfix = Postfix::at(directory);
     let now = postfix.configuration()?;
     let at = postfix.directory(&now);
@@ -74,7 +76,8 @@ pub fn print(asked: &PostfixArguments, undo: bool, out: &mut Output) -> Result<E
 /// `backstopctl postfix check`: exits with 1 if anything is worse than a hint.
 pub fn check(asked: &PostfixArguments, out: &mut Output) -> Result<Exit, Failure> {
     let config = config(&asked.config)?;
-    let directory = asked.postfix_config.as_deref();
+    let directory = absolute(asked.postfix_config.as_deref())?;
+    let directory = directory.as_deref();
     let postfix = Postfix::at(directory);
     let now = postfix.configuration()?;
     let at = postfix.directory(&now);
@@ -112,6 +115,12 @@ fn findings(asked: &Asked<'_>, lookup: return_path::Lookup<'_>) -> Vec<Finding> 
 fn clean_end(line: &str) -> String {
     let text = line.trim_start();
     format!("{}{}", &line[..line.len() - text.len()], clean(text))
+}
+
+/// The commands hold wherever they are pasted.
+fn absolute(directory: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+    let named = |error: io::Error| Failure::new(Exit::NoInput, format!("--postfix-config: {error}"));
+    directory.map(std::path::absolute).transpose().map_err(named)
 }
 
 fn config(file: &Path) -> Result<Config, Failure> {

@@ -144,6 +144,9 @@ fn on_the_way(start: &Path, rest: &Path, who: &Who) -> Option<Finding> {
                 let what = format!("{shown} is not there: backstopd does not run, or listens elsewhere");
                 return finding(what, "systemctl start backstopd".to_owned());
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path == start => {
+                return finding(format!("queue_directory, {shown}, is not there"), "postfix check".to_owned());
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let fix = format!("install -d -o backstop -g {group} -m 750 {}", quoted(&shown));
                 return finding(format!("the directory {shown} is not there"), fix);
@@ -218,7 +221,9 @@ fn negotiate(mut stream: impl Read + Write) -> io::Result<()> {
     if answer[4] != b'O' || u32::from_be_bytes([answer[0], answer[1], answer[2], answer[3]]) < 13 {
         return Err(io::Error::other("something else listens there"));
     }
-    stream.write_all(&[&1u32.to_be_bytes()[..], b"Q"].concat())
+    // It has answered; whether it hears the farewell is all the same.
+    let _ = stream.write_all(&[&1u32.to_be_bytes()[..], b"Q"].concat());
+    Ok(())
 }
 
 #[cfg(test)]
@@ -292,8 +297,8 @@ mod tests {
             theirs.write_all(answer).expect("written");
             theirs.shutdown(std::net::Shutdown::Write).expect("closed");
             assert_eq!(negotiate(ours).is_ok(), want, "{answer:?}");
-            let mut offer = Vec::new();
-            theirs.read_to_end(&mut offer).expect("readable");
+            let mut offer = [0; 17];
+            theirs.read_exact(&mut offer).expect("readable");
             assert!(offer.starts_with(b"\0\0\0\x0dO\0\0\0\x06"));
         }
     }

@@ -1,0 +1,88 @@
+//! Attaching to a Postfix that runs, by the lines that `backstopctl postfix print` prints, and taking it off again.
+
+use crate::daemon::said;
+use crate::rig::{Options, PATIENCE, Rig, within};
+use std::process::{Command, Output};
+
+/// What `backstopctl postfix ...` says of the rig's Postfix.
+fn ctl(rig: &Rig, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_backstopctl"))
+        .arg("postfix")
+        .args(arguments)
+        .arg("--config")
+        .arg(rig.daemon.config())
+        .arg("--postfix-config")
+        .arg(rig.conf())
+        .output()
+        .expect("backstopctl was built")
+}
+
+/// Pastes the lines into a shell.
+fn paste(rig: &Rig, arguments: &[&str]) -> String {
+    let printed = ctl(rig, arguments);
+    assert!(printed.status.success(), "{}", said(&printed));
+    let lines = String::from_utf8(printed.stdout).expect("UTF-8");
+    let pasted = Command::new("sh").args(["-ec", &lines]).env_remove("MAIL_CONFIG").output().expect("a shell");
+    assert!(pasted.status.success(), "{lines}\n{}", said(&pasted));
+    lines
+}
+
+fn parameters(rig: &Rig) -> String {
+    let output = Command::new("postconf").arg("-c").arg(rig.conf()).arg("-n").output().expect("postconf(1)");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn postfix_is_attached_by_the_printed_lines_and_taken_off_again_as_it_was() {
+    let options = Options {
+        // As the rig has it, Postfix knows Backstop; what an operator has knows only another milter.
+        postfix: &["smtpd_milters =", "non_smtpd_milters =", "internal_mail_filter_classes = notify"],
+        ..Options::default()
+    };
+    let rig = Rig::with(options);
+    let before = parameters(&rig);
+    let report = ctl(&rig, &["check"]);
+    assert_eq!(report.status.code(), Some(1), "{}", said(&report));
+    assert!(said(&report).contains("smtpd_milters in main.cf does not name Backstop"), "{}", said(&report));
+
+    let lines = paste(&rig, &["print"]);
+    assert!(lines.ends_with(" reload\n"), "{lines}");
+    let report = ctl(&rig, &["check"]);
+    assert_eq!(report.status.code(), Some(0), "{}", said(&report));
+    assert!(said(&report).contains("tried by connecting as postfix"), "{}", said(&report));
+    assert!(paste(&rig, &["print"]).contains("nothing is to be done"));
+
+    // smtpd(8) processes from before the reload may take one more session.
+    within(PATIENCE, || {
+        rig.send_campaign("c1", &["bob@hard.test"]);
+        match rig.daemon.state("bob@hard.test").as_str() {
+            "bounced" => Ok(()),
+            other => Err(format!("bob@hard.test is {other}")),
+        }
+    });
+    assert_eq!(rig.log().matches("Milter service").count(), 0, "{}", rig.log());
+
+    paste(&rig, &["print", "--undo"]);
+    assert_eq!(parameters(&rig), before);
+    within(PATIENCE, || {
+        rig.send_campaign("c2", &["bob@hard.test"]);
+        match rig.delivery_attempts("bob@hard.test") {
+            attempts if attempts >= 2 => Ok(()),
+            attempts => Err(format!("still screened: {attempts} deliveries")),
+        }
+    });
+}
+
+#[test]
+fn the_socket_is_tried_as_postfix_reaches_it() {
+    let mut rig = Rig::start();
+    paste(&rig, &["print"]);
+    let answers = |rig: &Rig| said(&ctl(rig, &["check"])).contains("answers as a milter");
+    assert!(answers(&rig));
+    rig.daemon.stop();
+    let report = ctl(&rig, &["check"]);
+    assert_eq!(report.status.code(), Some(1));
+    assert!(!answers(&rig) && said(&report).contains("systemctl"), "{}", said(&report));
+    rig.daemon.start();
+    assert!(answers(&rig), "and again");
+}
