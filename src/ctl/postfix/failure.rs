@@ -157,8 +157,7 @@ fn timeouts(asked: &Asked<'_>, milter: &Milter) -> Vec<Finding> {
         let left = "Postfix gives up on a slow decision before Backstop does, and does what default_action says, for the \
                     rest of the SMTP session.";
         let finding = Finding::new(Level::Warning, "timeout", what, left);
-        let enough = format!("{}s", (decision + 30).max(300));
-        found.push(asked.mended(finding, &with_setting(asked, "content_timeout", &enough)));
+        found.push(asked.mended(finding, &with_setting(asked, "content_timeout", &asked.ours.content_timeout())));
     }
     if asked.ours.config.outbound.action == SkipAction::Reject
         && let Some((value, limit)) = told("command_timeout")

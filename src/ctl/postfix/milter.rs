@@ -1,8 +1,9 @@
 //! The elements of `smtpd_milters` and `non_smtpd_milters`: which is ours, and which signs.
 
 use super::configuration::{Configuration, Service, Version, below};
-use super::value::elements;
+use super::value::{elements, seconds};
 use crate::milter::ListenAddress;
+use crate::milter::negotiation::VERSION;
 use crate::ops::config::Config;
 use crate::outbound::OnError;
 use std::net::IpAddr;
@@ -171,13 +172,29 @@ impl<'a> Ours<'a> {
         }
     }
 
+    /// How long Postfix is to wait for a decision: longer than Backstop takes to give one up.
+    pub fn content_timeout(&self) -> String {
+        format!("{}s", (self.config.milter.decision_timeout.as_secs() + 30).max(300))
+    }
+
     /// The element of the list, in the spelling of this version.
     pub fn element(&self, postfix: &Configuration) -> Result<String, String> {
         let (_, address) = self.listener(postfix)?;
         if postfix.version < Version::BRACES {
             return Ok(address);
         }
-        Ok(format!("{{ {address}, default_action={}, connect_timeout=5s }}", self.default_action()))
+        let mut element = format!("{{ {address}, default_action={}, connect_timeout=5s", self.default_action());
+        // Where what holds for all milters would not do for ours.
+        let decision = self.config.milter.decision_timeout.as_secs();
+        if seconds(&postfix.value("milter_content_timeout"), 's').is_some_and(|limit| limit <= decision) {
+            element.push_str(&format!(", content_timeout={}", self.content_timeout()));
+        }
+        let version: Option<u32> =
+            elements(&postfix.value("milter_protocol")).first().and_then(|told| told.parse().ok());
+        if version.is_some_and(|version| version < VERSION) {
+            element.push_str(&format!(", protocol={VERSION}"));
+        }
+        Ok(element + " }")
     }
 }
 

@@ -366,7 +366,8 @@ fn spf(asked: &Asked<'_>) -> Vec<Finding> {
         let what = format!("the DNS was not asked: {domain} needs an MX that leads here ({host}), and an SPF record");
         let left = "without the first, other servers cannot send bounces back; without the second, many refuse the \
                     campaign, and DMARC has DKIM alone to go by.";
-        let fix = format!("# {domain}. MX 10 {host}.   and   {domain}. TXT \"v=spf1 mx -all\"");
+        let fix =
+            format!("# {domain}. MX 10 {host}.   and   {domain}. TXT \"v=spf1 mx -all\"   if mail leaves from here");
         Finding::new(Level::Hint, "dns", what, left).fixed_with([fix])
     };
     domains.iter().map(told).collect()

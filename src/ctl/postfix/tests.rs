@@ -187,7 +187,6 @@ fn a_list_that_refers_to_the_other_gets_us_once() {
 
 #[test]
 fn the_socket_is_named_as_the_chroot_lets_it_be_found() {
-    let open = MASTER.replace(" y ", " n ");
     for (listen, chroot, want) in [
         ("unix:/var/spool/postfix/backstop/milter.sock", true, Some("unix:backstop/milter.sock")),
         ("unix:/var/spool/postfix/backstop/milter.sock", false, Some("unix:backstop/milter.sock")),
@@ -199,11 +198,7 @@ fn the_socket_is_named_as_the_chroot_lets_it_be_found() {
     ] {
         let config = config(&format!("[milter]\nlisten = [\"{listen}\"]\n"));
         let mut postfix = postfix("", "");
-        if !chroot {
-            let same = Printed { master: open.clone(), ..Printed::default() };
-            assert!(!same.master.contains(" y "));
-            postfix.services.iter_mut().for_each(|service| service.chroot = false);
-        }
+        postfix.services.iter_mut().for_each(|service| service.chroot = chroot);
         let plan = attach(&postfix, &Ours { config: &config }, Path::new(DIRECTORY));
         match want {
             Some(want) => {
@@ -244,6 +239,18 @@ fn before_3_0_there_are_no_braces_and_no_inline_tables() {
         ["milter_connect_timeout", "milter_default_action"]
     );
     assert!(undo.notes.iter().any(|note| note.contains("milter_default_action")), "and it says so");
+}
+
+#[test]
+fn where_what_holds_for_all_milters_would_not_do_ours_has_its_own() {
+    let config = config("");
+    let before = postfix("milter_content_timeout = 30s\nmilter_protocol = 2\n", "");
+    let plan = attached(&before, &config);
+    let lines = printed(&plan);
+    assert!(lines[0].contains("connect_timeout=5s, content_timeout=300s, protocol=6 }"), "{lines:#?}");
+    let worse =
+        found(&after(&before, &plan), &config, &[]).iter().filter(|finding| finding.level <= Level::Warning).count();
+    assert_eq!(worse, 0);
 }
 
 #[test]
