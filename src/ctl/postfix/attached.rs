@@ -204,9 +204,10 @@ fn filters(asked: &Asked<'_>) -> Vec<Finding> {
         .copied()
         .filter(|service| !postfix.of(service, "content_filter").is_empty())
         .chain(postfix.running("pickup").filter(|service| !postfix.of(service, "content_filter").is_empty()));
+    let cleanup_chroot = lines::chroot_of(postfix, "cleanup", "non_smtpd_milters");
     let shown_before = queued.any(|service| match service.command.as_str() {
         "smtpd" => shown(service),
-        _ => is_ours(&asked.ours.list(&postfix.value("non_smtpd_milters"), postfix, true)),
+        _ => is_ours(&asked.ours.list(&postfix.value("non_smtpd_milters"), postfix, cleanup_chroot)),
     });
     for service in proxied.iter().filter(|service| shown(service)) {
         let what = format!("{} hands mail to smtpd_proxy_filter while it comes in", service.id());

@@ -23,7 +23,8 @@ impl<'a> Postfix<'a> {
         let printed = Printed {
             version: self.postconf(&["-d", "mail_version"])?,
             all: self.postconf(&[])?,
-            expanded: self.postconf(&["-x"])?,
+            // Before 2.10 there is no -x; what is not conditional is then expanded here.
+            expanded: self.postconf(&["-x"]).unwrap_or_default(),
             set: self.postconf(&["-n"])?,
             master: self.postconf(&["-M"])?,
         };

@@ -143,6 +143,10 @@ fn taken(asked: &Asked<'_>, sample: &Sample, lookup: Lookup<'_>) -> Result<Vec<F
     let finding = Finding::new(level, CHECK, what, left);
     Ok(vec![match class {
         Class::Alias => caught(asked, finding, domain, false),
+        Class::Local if sample.signed => finding.fixed_with([format!(
+            "# take {domain} out of mydestination and run this again: it names the lines for a domain of its own"
+        )]),
+        Class::Local if sample.any => finding,
         Class::Local => finding.fixed_with([format!("# give {address} an alias in alias_maps or virtual_alias_maps")]),
         Class::Mailbox => finding.fixed_with([format!("# give {} a mailbox in virtual_mailbox_maps", wanted(sample))]),
         Class::Relay => finding.fixed_with([format!("# put {} into relay_recipient_maps", wanted(sample))]),
