@@ -1,7 +1,7 @@
 //! Attaching to a Postfix that runs, by the lines that `backstopctl postfix print` prints, and taking it off again.
 
 use crate::daemon::said;
-use crate::rig::{PATIENCE, Rig, within};
+use crate::rig::{PATIENCE, RETURN_PATH, Rig, newsletter, within};
 use std::process::{Command, Output};
 
 /// What `backstopctl postfix ...` says of the rig's Postfix.
@@ -88,4 +88,39 @@ fn the_socket_is_tried_as_postfix_reaches_it() {
     assert!(!answers(&rig) && words(&report).contains("systemctl"), "{}", said(&report));
     rig.daemon.start();
     assert!(answers(&rig), "and again");
+}
+
+#[test]
+fn a_service_with_milters_of_its_own_asks_backstop_too_by_the_printed_line() {
+    let rig = Rig::start();
+    let postconf = |arguments: &[&str]| {
+        let output = Command::new("postconf").arg("-c").arg(rig.conf()).args(arguments).output().expect("postconf(1)");
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    // The port where no milter is asked gets one that is not there.
+    let services = postconf(&["-M"]);
+    let service = services.lines().find(|line| line.contains("-o smtpd_milters=")).expect("rig.sh has it");
+    let service = service.split_whitespace().next().expect("a name");
+    postconf(&["-P", &format!("{service}/inet/smtpd_milters={{unix:none.sock,default_action=accept}}")]);
+    let report = words(&ctl(&rig, &["check"]));
+    assert!(report.contains(&format!("smtpd_milters of {service}/inet in master.cf does not name")), "{report}");
+    let lines = paste(&rig, &["print"]);
+    assert!(lines.contains(&format!("{service}/inet/smtpd_milters={{unix:")), "{lines}");
+    assert!(!words(&ctl(&rig, &["check"])).contains("does not name"));
+
+    rig.daemon.suppress("ann@good.test");
+    within(PATIENCE, || {
+        let reply = rig.client_without_milter().send(RETURN_PATH, &["ann@good.test"], &newsletter("c1", "hello"));
+        assert!(reply.accepted(), "{reply:?}\n{}", rig.log());
+        rig.wait_until_idle();
+        if rig.log().contains("milter-discard") { Ok(()) } else { Err("not screened".to_owned()) }
+    });
+
+    paste(&rig, &["print", "--undo"]);
+    assert!(
+        postconf(&["-M"]).contains("smtpd_milters={unix:none.sock,default_action=accept}"),
+        "{}",
+        postconf(&["-M"])
+    );
 }
