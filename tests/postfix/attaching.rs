@@ -12,7 +12,7 @@ fn ctl(rig: &Rig, arguments: &[&str]) -> Output {
         .arg("--config")
         .arg(rig.daemon.config())
         .arg("--postfix-config")
-        .arg(rig.conf())
+        .arg(rig.configuration())
         .output()
         .expect("backstopctl was built")
 }
@@ -33,7 +33,7 @@ fn paste(rig: &Rig, arguments: &[&str]) -> String {
 }
 
 fn parameters(rig: &Rig) -> String {
-    let output = Command::new("postconf").arg("-c").arg(rig.conf()).arg("-n").output().expect("postconf(1)");
+    let output = Command::new("postconf").arg("-c").arg(rig.configuration()).arg("-n").output().expect("postconf(1)");
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
@@ -94,7 +94,8 @@ fn the_socket_is_tried_as_postfix_reaches_it() {
 fn a_service_with_milters_of_its_own_asks_backstop_too_by_the_printed_line() {
     let rig = Rig::start();
     let postconf = |arguments: &[&str]| {
-        let output = Command::new("postconf").arg("-c").arg(rig.conf()).args(arguments).output().expect("postconf(1)");
+        let output =
+            Command::new("postconf").arg("-c").arg(rig.configuration()).args(arguments).output().expect("postconf(1)");
         assert!(output.status.success(), "{arguments:?}: {}", said(&output));
         String::from_utf8(output.stdout).expect("UTF-8")
     };

@@ -6,11 +6,10 @@
 use super::configuration::{Configuration, Service, Version};
 use super::milter::{Milter, Ours, Whose, spelled};
 use super::value::{compact, elements, quoted, with_first, with_last, without};
+use crate::mail::SELFTEST_DOMAIN;
 use crate::milter::ListenAddress;
 use std::path::Path;
 
-/// The domain of the self-test: reserved (RFC 2606 §2), so that it never leaves the machine.
-pub const SELFTEST_DOMAIN: &str = "backstop-selftest.invalid";
 /// The socket of the self-test, beside that of the milter.
 pub const SELFTEST_SOCKET: &str = "selftest.sock";
 /// The parameters that name milters.

@@ -4,6 +4,7 @@ use super::attached::Asked;
 use super::finding::{Finding, Level};
 use super::lines::{self, Change};
 use super::value::seconds;
+use crate::mail::SELFTEST_DOMAIN;
 
 /// Everything that is neither about milters nor about the return path.
 pub fn findings(asked: &Asked<'_>) -> Vec<Finding> {
@@ -50,7 +51,7 @@ fn selftest(asked: &Asked<'_>) -> Option<Finding> {
     let changes: Vec<Change> = plan.changes.iter().filter(routes).cloned().collect();
     let left = "`backstopctl selftest` cannot send its messages through this Postfix.";
     if !changes.is_empty() {
-        let what = format!("transport_maps has no route for the self-test ({})", lines::SELFTEST_DOMAIN);
+        let what = format!("transport_maps has no route for the self-test ({})", SELFTEST_DOMAIN);
         return Some(asked.mended(Finding::new(Level::Hint, "selftest", what, left), &changes));
     }
     if asked.postfix.running("lmtp").next().is_none() {
