@@ -38,6 +38,12 @@ impl Daemon {
 
     /// Starts the process and waits until both its sockets answer.
     pub fn start(&mut self) {
+        self.begin();
+        self.wait_until_it_serves();
+    }
+
+    /// Starts the process, and does not wait for it.
+    pub fn begin(&mut self) {
         assert!(self.process.is_none(), "backstopd runs already");
         let log = File::options().create(true).append(true).open(self.log()).expect("a log file");
         let errors = log.try_clone().expect("a log file twice");
@@ -51,6 +57,9 @@ impl Daemon {
             .spawn()
             .expect("setpriv(1), of util-linux, runs");
         self.process = Some(child);
+    }
+
+    fn wait_until_it_serves(&mut self) {
         within(Duration::from_secs(20), || {
             let ended = self.process.as_mut().and_then(|child| child.try_wait().ok().flatten());
             if let Some(status) = ended {

@@ -226,7 +226,8 @@ impl Rig {
         self.port("port_smtpd")
     }
 
-    fn port(&self, name: &str) -> u16 {
+    /// The port of a service of this Postfix: `port_smtpd`, `port_plain`.
+    pub fn port(&self, name: &str) -> u16 {
         self.facts[name].parse().expect("rig.sh prints ports as numbers")
     }
 }
@@ -250,6 +251,25 @@ pub fn newsletter(campaign: &str, name: &str) -> Vec<u8> {
         "From: The Shop <news@shop.test>\r\nTo: readers@shop.test\r\nSubject: News of {campaign}\r\n\
          Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{name}.{campaign}@shop.test>\r\n\
          X-Campaign-ID: {campaign}\r\nList-ID: The Shop's news <news.shop.test>\r\n\r\nHello,\r\n\r\nnews!\r\n"
+    )
+    .into_bytes()
+}
+
+/// A notification as another server writes it, about `recipient` of the message with this Message-ID.
+pub fn notification(recipient: &str, message_id: &str, status: &str, reply: &str) -> Vec<u8> {
+    format!(
+        "From: Mail Delivery System <postmaster@mx.elsewhere.test>\r\nTo: {RETURN_PATH}\r\n\
+         Subject: Delivery Status Notification (Failure)\r\nDate: Mon, 2 Nov 2026 10:05:00 +0000\r\n\
+         Message-ID: <dsn.{recipient}@mx.elsewhere.test>\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/report; report-type=delivery-status; boundary=\"=_part\"\r\n\r\n\
+         --=_part\r\nContent-Type: text/plain\r\n\r\nYour message could not be delivered.\r\n\r\n\
+         --=_part\r\nContent-Type: message/delivery-status\r\n\r\n\
+         Reporting-MTA: dns; mx.elsewhere.test\r\nArrival-Date: Mon, 2 Nov 2026 10:04:00 +0000\r\n\r\n\
+         Final-Recipient: rfc822; {recipient}\r\nAction: failed\r\nStatus: {status}\r\n\
+         Remote-MTA: dns; store.elsewhere.test\r\nDiagnostic-Code: smtp; {reply}\r\n\r\n\
+         --=_part\r\nContent-Type: text/rfc822-headers\r\n\r\n\
+         Return-Path: <{RETURN_PATH}>\r\nFrom: The Shop <news@shop.test>\r\nSubject: News\r\n\
+         Message-ID: <{message_id}>\r\nX-Campaign-ID: c1\r\n\r\n--=_part--\r\n"
     )
     .into_bytes()
 }

@@ -1,25 +1,6 @@
 //! What comes back, by our own Postfix and from the world, and what the next campaign does about it.
 
-use crate::rig::{Options, RETURN_PATH, Rig, newsletter};
-
-/// A notification as another server writes it, about `recipient` of the message with this Message-ID.
-pub fn notification(recipient: &str, message_id: &str, status: &str, reply: &str) -> Vec<u8> {
-    format!(
-        "From: Mail Delivery System <postmaster@mx.elsewhere.test>\r\nTo: {RETURN_PATH}\r\n\
-         Subject: Delivery Status Notification (Failure)\r\nDate: Mon, 2 Nov 2026 10:05:00 +0000\r\n\
-         Message-ID: <dsn.{recipient}@mx.elsewhere.test>\r\nMIME-Version: 1.0\r\n\
-         Content-Type: multipart/report; report-type=delivery-status; boundary=\"=_part\"\r\n\r\n\
-         --=_part\r\nContent-Type: text/plain\r\n\r\nYour message could not be delivered.\r\n\r\n\
-         --=_part\r\nContent-Type: message/delivery-status\r\n\r\n\
-         Reporting-MTA: dns; mx.elsewhere.test\r\nArrival-Date: Mon, 2 Nov 2026 10:04:00 +0000\r\n\r\n\
-         Final-Recipient: rfc822; {recipient}\r\nAction: failed\r\nStatus: {status}\r\n\
-         Remote-MTA: dns; store.elsewhere.test\r\nDiagnostic-Code: smtp; {reply}\r\n\r\n\
-         --=_part\r\nContent-Type: text/rfc822-headers\r\n\r\n\
-         Return-Path: <{RETURN_PATH}>\r\nFrom: The Shop <news@shop.test>\r\nSubject: News\r\n\
-         Message-ID: <{message_id}>\r\nX-Campaign-ID: c1\r\n\r\n--=_part--\r\n"
-    )
-    .into_bytes()
-}
+use crate::rig::{Options, RETURN_PATH, Rig, newsletter, notification};
 
 #[test]
 fn a_local_bounce_suppresses_and_the_next_campaign_drops_the_recipient() {

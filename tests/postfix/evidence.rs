@@ -1,7 +1,7 @@
 //! What ends a streak and lifts a suppression: the delivery itself, asked for with NOTIFY (SPEC 5.3), and proof of life.
 
-use crate::coming_back::notification;
 use crate::daemon::said;
+use crate::rig::notification;
 use crate::rig::{Options, RETURN_PATH, Rig, newsletter};
 
 /// A campaign goes out to `sue@good.test`, and another server reports her mailbox full.

@@ -1,6 +1,6 @@
 //! Campaign mail leaves with a signed reverse path, and what comes back proves by it what it is about (SPEC 5.2).
 
-use crate::coming_back::notification;
+use crate::rig::notification;
 use crate::rig::{Options, RETURN_PATH, Rig, newsletter};
 use backstop::authority::keys::new_key;
 use backstop::authority::{KeyRing, Settings, Tokens};

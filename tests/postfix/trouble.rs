@@ -1,6 +1,6 @@
 //! The daemon is restarted, killed, absent, or cannot write: mail flows as configured, and no report is lost.
 
-use crate::coming_back::notification;
+use crate::rig::notification;
 use crate::rig::{Options, PATIENCE, RETURN_PATH, Rig, newsletter, within};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
