@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use tracing::Level;
 
 pub mod measure;
+pub mod strain;
 
 pub use super::line::{AddressKey, set_addresses};
 
@@ -243,6 +244,27 @@ pub enum LogEvent<'a> {
         /// What it said.
         problem: &'a str,
     },
+    /// What a person asked for could not be done, for a reason of ours: the store could not be written or read.
+    OperatorFailed {
+        /// What was asked: method and path of the request, without what it is about.
+        action: &'a str,
+        /// User id.
+        uid: u32,
+        /// Why.
+        problem: &'a str,
+    },
+    /// Octets of the store are not as they were written. Said at most every ten seconds; the alert of the same name stays.
+    /// Where the store could mend it by itself, the line says so.
+    StoreDamaged {
+        /// Which file, where, and what was done.
+        problem: &'a str,
+    },
+    /// The clock went by so many seconds more than time did; fewer, where it is negative. Nobody is released and nothing
+    /// old is let go of before it has been steady for a day.
+    ClockJumped {
+        /// How far.
+        seconds: i64,
+    },
 }
 
 /// What a person changed.
@@ -259,7 +281,7 @@ pub enum Touched<'a> {
 }
 
 /// The name of every event, in the order of [`LogEvent`], and how loud it is.
-pub const EVENTS: [(&str, Level); 30] = [
+pub const EVENTS: [(&str, Level); 33] = [
     ("skip", Level::INFO),
     ("discard", Level::INFO),
     ("response", Level::INFO),
@@ -290,6 +312,9 @@ pub const EVENTS: [(&str, Level); 30] = [
     ("stop", Level::INFO),
     ("stopped", Level::INFO),
     ("panic", Level::ERROR),
+    ("operator-failed", Level::WARN),
+    ("store-damaged", Level::ERROR),
+    ("clock-jumped", Level::WARN),
 ];
 
 static COUNTS: [AtomicU64; EVENTS.len()] = [const { AtomicU64::new(0) }; EVENTS.len()];
@@ -306,6 +331,17 @@ pub fn say(event: &LogEvent<'_>) {
         _ => {}
     }
     LAST[place].store(Timestamp::now().as_millisecond(), Relaxed);
+    // Strangers can cause these as fast as they connect; what they sent is no reason to fill a disk.
+    if matches!(event, LogEvent::ProtocolError { .. } | LogEvent::OverLimit { .. }) {
+        match strain::BURST[usize::from(matches!(event, LogEvent::OverLimit { .. }))].line() {
+            None => return,
+            Some(0) => {}
+            Some(left_out) => {
+                tracing::warn!("{}", event.line().number("left_out", left_out));
+                return;
+            }
+        }
+    }
     match EVENTS[place].1 {
         Level::ERROR if tracing::enabled!(Level::ERROR) => tracing::error!("{}", event.line()),
         Level::WARN if tracing::enabled!(Level::WARN) => tracing::warn!("{}", event.line()),
@@ -365,6 +401,9 @@ impl LogEvent<'_> {
             LogEvent::Stop { .. } => 27,
             LogEvent::Stopped => 28,
             LogEvent::Panic { .. } => 29,
+            LogEvent::OperatorFailed { .. } => 30,
+            LogEvent::StoreDamaged { .. } => 31,
+            LogEvent::ClockJumped { .. } => 32,
         }
     }
 
@@ -438,6 +477,11 @@ impl LogEvent<'_> {
             LogEvent::Stop { signal } => line.word("signal", signal),
             LogEvent::Stopped => line,
             LogEvent::Panic { place, problem } => line.word("place", place).text("problem", problem),
+            LogEvent::OperatorFailed { action, uid, problem } => {
+                line.word("action", action).number("uid", u64::from(uid)).text("problem", problem)
+            }
+            LogEvent::StoreDamaged { problem } => line.text("problem", problem),
+            LogEvent::ClockJumped { seconds } => line.word("seconds", &seconds.to_string()),
         }
     }
 }

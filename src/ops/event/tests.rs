@@ -118,6 +118,12 @@ fn each(told: impl Fn(LogEvent<'_>, &str)) {
     told(LogEvent::Stop { signal: "SIGTERM" }, "event=stop signal=SIGTERM");
     told(LogEvent::Stopped, "event=stopped");
     told(LogEvent::Panic { place: "src/x.rs:1:2", problem: "index" }, "event=panic place=src/x.rs:1:2 problem=index");
+    told(
+        LogEvent::OperatorFailed { action: "PUT /v1/blocklist", uid: 7, problem: "no disk" },
+        "event=operator-failed action=\"PUT /v1/blocklist\" uid=7 problem=\"no disk\"",
+    );
+    told(LogEvent::StoreDamaged { problem: "at octet 7" }, "event=store-damaged problem=\"at octet 7\"");
+    told(LogEvent::ClockJumped { seconds: -7200 }, "event=clock-jumped seconds=-7200");
 }
 
 #[test]
