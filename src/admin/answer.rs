@@ -14,9 +14,10 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Longest JSON body.
 pub const JSON_BYTES: usize = 1 << 20;
@@ -54,10 +55,49 @@ impl Refusal {
     }
 }
 
+/// Goes with an answer, for the log: what keeps us, now or later, from doing what was asked. A refusal for what the
+/// request says is none.
+#[derive(Clone)]
+pub(super) struct Trouble(Arc<Mutex<Option<oneshot::Receiver<String>>>>);
+
+impl Trouble {
+    /// There is some.
+    fn met(problem: String) -> Trouble {
+        let (later, trouble) = Trouble::later();
+        let _ = later.send(problem);
+        trouble
+    }
+
+    /// There may be some; nothing is sent where there is none.
+    pub fn later() -> (oneshot::Sender<String>, Trouble) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Trouble(Arc::new(Mutex::new(Some(receiver)))))
+    }
+
+    /// Tells it as soon as it is met.
+    pub fn tell(self, tell: impl FnOnce(&str) + Send + 'static) {
+        let receiver = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut receiver) = receiver else { return };
+        match receiver.try_recv() {
+            Ok(problem) => tell(&problem),
+            Err(oneshot::error::TryRecvError::Closed) => {}
+            Err(oneshot::error::TryRecvError::Empty) => {
+                tokio::spawn(async move {
+                    if let Ok(problem) = receiver.await {
+                        tell(&problem);
+                    }
+                });
+            }
+        }
+    }
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Refusal {
         let (status, code) = match &error {
-            StoreError::Damaged { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "store-damaged"),
+            StoreError::Damaged { .. } | StoreError::Corrupt { .. } => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "store-damaged")
+            }
             StoreError::InUse { .. }
             | StoreError::NewerSchema { .. }
             | StoreError::Unwritable { .. }
@@ -72,7 +112,11 @@ impl From<StoreError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, json(&ErrorAnswer { error: self.problem() })).into_response()
+        let mut answer = (self.status, json(&ErrorAnswer { error: self.problem() })).into_response();
+        if self.status.is_server_error() {
+            answer.extensions_mut().insert(Trouble::met(self.message));
+        }
+        answer
     }
 }
 

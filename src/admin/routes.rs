@@ -1,11 +1,12 @@
 //! Every request of the admin socket, and which function answers it (SPEC 12).
 
 use super::access::{Access, Caller};
-use super::answer::Refusal;
+use super::answer::{Refusal, Trouble};
 use super::metrics;
 use super::operation::Operation;
 use super::operations::operations;
 use super::server::Daemon;
+use crate::ops::event::{LogEvent, say};
 use crate::service::Service;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -52,7 +53,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         router = router.route(
             path,
             match access {
-                Access::Write => route.route_layer(from_fn(only_writers)),
+                Access::Write => route.route_layer(from_fn(move |request, next| only_writers(path, request, next))),
                 Access::Read | Access::Nothing => route,
             },
         );
@@ -60,12 +61,19 @@ pub(super) fn router(app: Arc<App>) -> Router {
     router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(app)
 }
 
-async fn only_writers(request: Request, next: Next) -> Result<Response, Refusal> {
-    match request.extensions().get::<Caller>() {
+/// Lets writers pass, and tells the log where what they asked for could not be done.
+async fn only_writers(path: &'static str, request: Request, next: Next) -> Result<Response, Refusal> {
+    let caller = match request.extensions().get::<Caller>() {
         Some(caller) => must_write(Extension(*caller))?,
         None => return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", "nobody can tell who you are")),
     };
-    Ok(next.run(request).await)
+    // The path as the table has it: an address in it stays out of the log.
+    let action = format!("{} {path}", request.method());
+    let mut answer = next.run(request).await;
+    if let Some(trouble) = answer.extensions_mut().remove::<Trouble>() {
+        trouble.tell(move |problem| say(&LogEvent::OperatorFailed { action: &action, uid: caller.uid, problem }));
+    }
+    Ok(answer)
 }
 
 /// `/metrics` alone, for the TCP listener, which knows nobody's user id.

@@ -1,7 +1,7 @@
 //! Answers that are written while they are made, on a thread of their own: long lists, and work that tells how far
 //! it is. At most four pieces wait for a slow reader; the thread waits with them, and ends when the reader is gone.
 
-use super::answer::{Refusal, Stream, ndjson};
+use super::answer::{Refusal, Stream, Trouble, ndjson};
 use super::wire::Problem;
 use crate::store::StoreError;
 use axum::response::Response;
@@ -104,14 +104,22 @@ pub(super) fn work<T: Serialize>(
     turn: OwnedSemaphorePermit,
     work: impl FnOnce(&mut Progress) -> Result<Vec<T>, Problem> + Send + 'static,
 ) -> Response {
-    let (sender, response) = Stream::answer("application/x-ndjson");
+    let (sender, mut response) = Stream::answer("application/x-ndjson");
+    let (later, trouble) = Trouble::later();
+    response.extensions_mut().insert(trouble);
     tokio::task::spawn_blocking(move || {
         let mut progress = Progress { sender, told: Instant::now() };
         let done = work(&mut progress);
         drop(turn);
         let last = match done {
             Ok(lines) => ndjson(&lines),
-            Err(error) => ndjson(&[Failed { error }]),
+            Err(error) => {
+                // What the client's own list says is no trouble of ours.
+                if error.code.starts_with("store-") {
+                    let _ = later.send(error.message.clone());
+                }
+                ndjson(&[Failed { error }])
+            }
         };
         let _ = progress.sender.blocking_send(last);
     });

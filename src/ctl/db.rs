@@ -165,9 +165,9 @@ fn refused(file: &Path, error: &RestoreError) -> Failure {
         RestoreError::Archive(error) => Failure::new(Exit::Data, format!("{name}: {error}")),
         RestoreError::Read(error) => Failure::new(Exit::NoInput, format!("{name}: {error}")),
         RestoreError::NotEmpty(_) => Failure::new(Exit::Output, error.to_string()),
-        RestoreError::Store(StoreError::Damaged { .. } | StoreError::NewerSchema { .. }) => {
-            Failure::new(Exit::Data, format!("{name}: {error}"))
-        }
+        RestoreError::Store(
+            StoreError::Damaged { .. } | StoreError::Corrupt { .. } | StoreError::NewerSchema { .. },
+        ) => Failure::new(Exit::Data, format!("{name}: {error}")),
         RestoreError::Store(error) => unopened(error),
     }
 }
@@ -184,9 +184,10 @@ fn unopened(error: &StoreError) -> Failure {
         StoreError::Unwritable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             Failure::new(Exit::NoInput, error.to_string())
         }
-        StoreError::NewerSchema { .. } | StoreError::Unopenable { .. } | StoreError::Damaged { .. } => {
-            Failure::new(Exit::Data, error.to_string())
-        }
+        StoreError::NewerSchema { .. }
+        | StoreError::Unopenable { .. }
+        | StoreError::Damaged { .. }
+        | StoreError::Corrupt { .. } => Failure::new(Exit::Data, error.to_string()),
         StoreError::Unwritable { .. } | StoreError::Engine(_) | StoreError::Stopped | StoreError::Busy => {
             Failure::new(Exit::Output, error.to_string())
         }

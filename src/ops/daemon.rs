@@ -4,6 +4,7 @@
 //! In: a configuration that was read. Called by `backstopd`. Everything that can fail at the start has its exit
 //! code of sysexits.h.
 
+use super::clock;
 use super::config::{Config, ConfigError, LogAddresses};
 use super::event::{AddressKey, LogEvent, say, set_addresses};
 use super::privileges::{self, PrivilegeError};
@@ -34,6 +35,9 @@ const SLACK: Duration = Duration::from_secs(5);
 /// Old words and old sends are let go of so long after the start, and then so often.
 const FIRST_EXPIRY: Duration = Duration::from_secs(300);
 const EXPIRY: Duration = Duration::from_secs(86_400);
+
+/// Files that others than the milter's connections may want: the admin socket's crowd, the store, hooks, the DNS.
+const FILES_OF_OTHERS: u64 = 256;
 
 /// Why the daemon cannot start, or did not end in good order.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +82,14 @@ impl Failure {
         match self {
             Failure::Config(_) | Failure::Rules(_) | Failure::Dns(_) | Failure::Keys(_) | Failure::HashKey { .. } => 78, // EX_CONFIG
             Failure::Store(StoreError::InUse { .. } | StoreError::Busy) => 75, // EX_TEMPFAIL
-            Failure::Store(StoreError::NewerSchema { .. } | StoreError::Unopenable { .. }) => 65, // EX_DATAERR
+            Failure::Store(
+                StoreError::NewerSchema { .. }
+                | StoreError::Unopenable { .. }
+                | StoreError::Damaged { .. }
+                | StoreError::Corrupt { .. },
+            ) => 65, // EX_DATAERR: starting again does not help
             Failure::Store(StoreError::Unwritable { .. }) => 73,               // EX_CANTCREAT
-            Failure::Store(StoreError::Engine(_) | StoreError::Damaged { .. } | StoreError::Stopped) => 74, // EX_IOERR
+            Failure::Store(StoreError::Engine(_) | StoreError::Stopped) => 74, // EX_IOERR
             Failure::Listen(_) => 69,                                          // EX_UNAVAILABLE
             Failure::Privileges(PrivilegeError::Refused { .. } | PrivilegeError::Left(_)) => 71, // EX_OSERR
             Failure::Privileges(_) => 78,                                      // EX_CONFIG
@@ -236,7 +245,7 @@ async fn serve(
     let running = Arc::new(Running::new(file, service.clone()));
     let admin = admin::server::Server::start_on(admin, config.admin.clone(), service.clone(), running.clone());
     let admin = admin.map_err(Failure::Listen)?;
-    match milter::server::Server::start_on(milter, config.milter.clone(), service.clone()) {
+    match milter::server::Server::start_on(milter, within_open_files(config.milter.clone()), service.clone()) {
         Ok(milter) => {
             milter.resume(std::mem::take(&mut passed.connections)).await;
             passed.release();
@@ -253,6 +262,7 @@ async fn serve(
     let hooks = Hooks::start(service.store().clone(), running.clone(), config.hooks.clone()).await;
     *locked(&running.hooks) = Some(hooks.clone());
     let expiry = tokio::spawn(expire_daily(service.clone()));
+    let clock = tokio::spawn(clock::watch());
     let watched = service.clone();
     drop(tokio::task::spawn_blocking(move || watched.look_back(Timestamp::now())));
     let release = tokio::spawn(release_hourly(service.clone(), running.last_release.clone()));
@@ -274,6 +284,7 @@ async fn serve(
     // A step in hand finishes in the store's writer, which is closed later.
     expiry.abort();
     release.abort();
+    clock.abort();
     let milter = locked(&running.milter).take();
     let drained = async {
         match milter {
@@ -296,9 +307,14 @@ async fn serve(
 
 /// Lets go of old words and old sends, a while after the start and then daily.
 async fn expire_daily(service: Arc<Service>) {
-    let mut due = tokio::time::interval_at(Instant::now() + FIRST_EXPIRY, EXPIRY);
+    let started = Instant::now();
+    let mut due = tokio::time::interval_at(started + FIRST_EXPIRY, EXPIRY);
     loop {
         due.tick().await;
+        if let Some(problem) = clock::not_yet(service.store(), Timestamp::now(), started.elapsed()) {
+            say(&LogEvent::ExpireFailed { problem: &problem });
+            continue;
+        }
         let service = service.clone();
         let expire = move || {
             service.expire(Timestamp::now());
@@ -442,11 +458,25 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Lets the process open as many files as it may: every milter connection is one.
-fn raise_open_files() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // Refused in some sandboxes; then the soft limit is what there is.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+///
+/// How many that are.
+fn raise_open_files() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return u64::MAX };
+    // Refused in some sandboxes; then the soft limit is what there is.
+    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft }
+}
+
+/// No more milter connections than leave files for the store, which must be able to write whatever clients do.
+fn within_open_files(mut milter: milter::server::Settings) -> milter::server::Settings {
+    let open_files = raise_open_files();
+    let room = open_files.saturating_sub(FILES_OF_OTHERS).max(open_files / 2);
+    let room = usize::try_from(room).unwrap_or(usize::MAX).max(1);
+    if room < milter.connections {
+        let wanted = milter.connections;
+        let limit =
+            format!("[milter] connections is {wanted}, of {open_files} open files {room} can be spared for them");
+        say(&LogEvent::OverLimit { queue_id: "-", limit: &limit });
+        milter.connections = room;
     }
+    milter
 }

@@ -2,6 +2,7 @@
 //! start to its end.
 
 mod authority_section;
+pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod event;

@@ -3,7 +3,7 @@
 //! A release is an event like a person's. It is dated to the moment the suppression ended, not to the run: what
 //! came back since then still counts, and a run that comes late or twice changes nothing.
 
-use super::event::{LogEvent, say};
+use super::event::{LogEvent, say, strain};
 use crate::admin::server::LastRelease;
 use crate::mail::Address;
 use crate::policy::{CATEGORIES, Contact, ContentKey, Policy, Profile, Scope, What, due, fold};
@@ -28,6 +28,9 @@ pub async fn release_hourly(service: Arc<Service>, last: LastRun) {
     let mut tick = tokio::time::interval_at(Instant::now() + FIRST, EVERY);
     loop {
         tick.tick().await;
+        if !strain::clock_is_steady() {
+            continue;
+        }
         let policy = service.in_force().policy.clone();
         if !ends_anything(&policy) {
             continue;

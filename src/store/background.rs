@@ -130,11 +130,15 @@ pub fn serve(shared: &Shared) {
                 background.done(request, None);
             }
             Ok(false) => continue,
-            Err(StoreError::Damaged { .. }) => match upkeep::rebuild(shared, &mut |_| {}) {
-                Ok(_) => background.scan(),
-                Err(failed @ StoreError::Damaged { .. }) => background.done(request, Some(failed)),
-                Err(_) => background.pause(),
-            },
+            Err(StoreError::Damaged { .. } | StoreError::Corrupt { .. }) => {
+                match upkeep::rebuild(shared, &mut |_| {}) {
+                    Ok(_) => background.scan(),
+                    Err(failed @ (StoreError::Damaged { .. } | StoreError::Corrupt { .. })) => {
+                        background.done(request, Some(failed))
+                    }
+                    Err(_) => background.pause(),
+                }
+            }
             Err(_) => {
                 background.pause();
                 continue;

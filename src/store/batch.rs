@@ -33,7 +33,8 @@ pub struct Sequence {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     milliseconds: u64,
-    counter: u64,
+    /// Ids given out.
+    pub counter: u64,
     /// Events on record.
     pub events: u64,
     /// Contacts with a record; not told by stores of before.
@@ -93,6 +94,11 @@ impl Sequence {
             stored.entries().map(|entries| Prepared { stored, entries })
         };
         events.into_iter().map(&mut prepare).collect()
+    }
+
+    /// How many ids were given out: what [`Sequence::counters`] writes.
+    pub fn given_out(&self) -> u64 {
+        self.counter
     }
 
     /// The record of `meta` with so many events and contacts.

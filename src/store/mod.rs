@@ -8,6 +8,7 @@
 //! In: events and sends, from `inbound`, `outbound` and `admin`. Out: contact records, which the caller
 //! folds; events; what the ledger knows. [`schema`] tells what lies on disk.
 
+mod acknowledged;
 pub mod archive;
 mod background;
 pub mod backup;
@@ -15,6 +16,7 @@ mod batch;
 pub mod by_campaign;
 mod compact;
 pub mod contacts;
+mod damaged_files;
 pub mod erase;
 mod erased;
 pub mod events;
@@ -53,6 +55,7 @@ use jiff::Timestamp;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// How the store is opened.
@@ -97,8 +100,8 @@ pub enum StoreError {
     },
     /// Its files are there, and sled cannot make a store of them.
     #[error(
-        "{}: the store cannot be opened: {problem}; move the directory aside, and make it anew of a backup: backstopctl \
-         db restore FILE --store {}", path.display(), path.display()
+        "{0}: the store cannot be opened: {problem}; the way back: mv {0} {0}.damaged && backstopctl db restore FILE \
+         --store {0}, with the newest backup as FILE; without one see backstopd(8), WHEN THINGS GO WRONG", path.display()
     )]
     Unopenable {
         /// The store's directory.
@@ -118,6 +121,15 @@ pub enum StoreError {
         key: String,
         /// What is wrong.
         problem: String,
+    },
+    /// Octets of its files are not as they were written.
+    #[error(
+        "store: its file db is damaged{}; what can be read serves on; backstopd(8), WHEN THINGS GO WRONG, says what helps",
+        at.map(|at| format!(" at octet {at}")).unwrap_or_default()
+    )]
+    Corrupt {
+        /// Where in the file `db`, if sled says so.
+        at: Option<u64>,
     },
     /// The writer has ended (the daemon is stopping, or an earlier write failed for good).
     #[error("store: the writer has stopped")]
@@ -231,7 +243,15 @@ impl Store {
     }
 
     fn open_with(settings: &Settings, sync: schema::Sync) -> Result<Store, StoreError> {
-        let inner = writer::Inner::open(settings, sync)?;
+        let opened = writer::Inner::open(settings, sync);
+        let inner = opened.map_err(|error| match error {
+            StoreError::Corrupt { at } => {
+                let place = at.map(|at| format!(" at octet {at}")).unwrap_or_default();
+                let problem = format!("its file db is damaged{place}");
+                StoreError::Unopenable { path: settings.path.clone(), problem }
+            }
+            error => error,
+        })?;
         Ok(Store { settings: Arc::new(settings.clone()), inner: Arc::new(inner) })
     }
 
@@ -469,6 +489,26 @@ impl Store {
         }
         shared.run(|writer| writer.settle())?;
         Ok(expired)
+    }
+
+    /// How much [`Store::expire`] would let go of at once: the time between the end of what went before, or the oldest
+    /// that is there, and the end of what would go now. In ordinary work a day or so.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn expiry_at_once(&self, now: Timestamp) -> Result<Duration, StoreError> {
+        let Settings { evidence_days, ledger_days, .. } = *self.settings;
+        let reading = self.inner.shared.read();
+        let engine = reading.engine()?;
+        let day = ledger::day_of(upkeep::days_before(now, ledger_days));
+        let oldest = self.inner.shared.ledger_days.read().unwrap_or_else(PoisonError::into_inner).first().copied();
+        let sends = Duration::from_secs(86_400) * day.saturating_sub(oldest.unwrap_or(day));
+        let end = upkeep::days_before(now, evidence_days);
+        let words = match upkeep::words_begin(engine)? {
+            Some(begin) => Duration::try_from(end.duration_since(begin)).unwrap_or_default(),
+            None => Duration::ZERO,
+        };
+        Ok(sends.max(words))
     }
 
     /// The store's directory.

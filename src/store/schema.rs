@@ -24,7 +24,8 @@
 //! No value is longer than [`PIECE`]. sled keeps pages beyond 128 KiB in files of their own, which it never
 //! syncs; a page holds some 16 entries.
 
-use super::{Settings, StoreError, compact};
+use super::{Settings, StoreError, compact, damaged_files};
+use crate::ops::event::strain;
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -361,16 +362,20 @@ impl Engine {
                 continue;
             }
             let tree = self.db.open_tree(&name)?;
-            let mut batch = sled::Batch::default();
-            let mut left = false;
-            for key in tree.iter().keys().take(SWEPT_AT_ONCE) {
-                batch.remove(key?);
-                left = true;
-            }
-            tree.apply_batch(batch)?;
-            if !left {
+            let keys: sled::Result<Vec<IVec>> = tree.iter().keys().take(SWEPT_AT_ONCE).collect();
+            let keys = match keys {
+                Ok(keys) => keys,
+                // It stays until the store is compacted, which copies what is in use.
+                Err(sled::Error::Corruption { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if keys.is_empty() {
                 self.db.drop_tree(name)?;
+                return Ok(true);
             }
+            let mut batch = sled::Batch::default();
+            keys.into_iter().for_each(|key| batch.remove(key));
+            tree.apply_batch(batch)?;
             return Ok(true);
         }
         Ok(false)
@@ -422,7 +427,8 @@ fn clear_unfinished(path: &Path) -> io::Result<()> {
 /// # Errors
 /// [`StoreError`].
 pub fn open_db(path: &Path, cache_bytes: u64) -> Result<Db, StoreError> {
-    clear_unfinished(path).map_err(|source| StoreError::Unwritable { path: path.to_owned(), source })?;
+    let cleared = clear_unfinished(path).and_then(|()| damaged_files::clear(path));
+    cleared.map_err(|source| StoreError::Unwritable { path: path.to_owned(), source })?;
     let since = Instant::now();
     loop {
         // flush_every_ms also drives sled's garbage collection, so it stays on.
@@ -431,7 +437,7 @@ pub fn open_db(path: &Path, cache_bytes: u64) -> Result<Db, StoreError> {
         // sled panics over some of what it cannot read.
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
         let Ok(opened) = opened else {
-            let problem = "sled gave up over what is in its files".to_owned();
+            let problem = "its file db is damaged: sled gave up over what is in it".to_owned();
             return Err(StoreError::Unopenable { path: path.to_owned(), problem });
         };
         match opened {
@@ -443,8 +449,13 @@ pub fn open_db(path: &Path, cache_bytes: u64) -> Result<Db, StoreError> {
             Err(sled::Error::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
                 return Err(sled::Error::Io(error).into());
             }
+            Err(sled::Error::Corruption { .. }) => {
+                let problem = damaged_files::problem_of_db(path);
+                return Err(StoreError::Unopenable { path: path.to_owned(), problem });
+            }
             Err(error) => {
-                return Err(StoreError::Unopenable { path: path.to_owned(), problem: error.to_string() });
+                let problem = format!("its file db is damaged or of another program: {error}");
+                return Err(StoreError::Unopenable { path: path.to_owned(), problem });
             }
         }
     }
@@ -497,6 +508,16 @@ fn damaged_meta(record: Meta, problem: &str) -> StoreError {
 
 impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> StoreError {
-        StoreError::Engine(error.to_string())
+        match error {
+            sled::Error::Corruption { at, .. } => {
+                // sled shows a place as `Inline(519178)`, and keeps the number to itself.
+                let shown = at.map(|at| format!("{at:?}")).unwrap_or_default();
+                let digits = shown.split(|letter: char| !letter.is_ascii_digit()).find(|digits| !digits.is_empty());
+                let corrupt = StoreError::Corrupt { at: digits.and_then(|digits| digits.parse().ok()) };
+                strain::store_damaged(&corrupt.to_string());
+                corrupt
+            }
+            error => StoreError::Engine(error.to_string()),
+        }
     }
 }

@@ -62,6 +62,7 @@ impl Store {
                 shared.on_record.sum_up(contact, stamp, summary);
             }
         }
+        let now = record.contact.present(now);
         let state = fold(&record.contact, &policy, now);
         let suppression = state.suppressed_for(list).map(|found| (found.category, found.scope.clone()));
         let streak = state.soft_streak > 0;

@@ -262,6 +262,19 @@ impl Rebuild {
     }
 }
 
+/// From when on events have their words; none where there are no events.
+///
+/// # Errors
+/// [`StoreError`] when the store cannot be read.
+pub fn words_begin(engine: &Engine) -> Result<Option<Timestamp>, StoreError> {
+    let done_to = engine.meta.get(Meta::Expired.key())?;
+    let done_to = done_to.map(|id| read_number(Meta::Expired, &id)).transpose()?.map(u128::from_be_bytes);
+    let next = events::range(&engine.events, done_to.map(EventId), EventId(u128::MAX)).next();
+    // The upper 48 bits of an id are the milliseconds of its time.
+    let at = |id: EventId| Timestamp::from_millisecond((id.0 >> 80) as i64).unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(next.transpose()?.map(|stored| at(stored.event.id)))
+}
+
 /// Drops what others wrote; what we made of it stays. Whether there was anything.
 fn drop_words(event: &mut Event) -> bool {
     match &mut event.what {

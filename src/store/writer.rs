@@ -4,6 +4,7 @@
 //! (group commit). After trouble with the disk the trees are opened again before the next write, since sled
 //! does not go on after a failed one; until then they still answer reads.
 
+use super::acknowledged::Acknowledged;
 use super::background;
 use super::batch::{Batch, Counters, Prepared, Sequence};
 use super::keyed::AddressKey;
@@ -47,6 +48,7 @@ impl Inner {
         // What a killed process left may be in the page cache only, and is on record from now on.
         engine.sync(&sync)?;
         let counters = Counters::read(&engine.meta)?;
+        let acknowledged = Acknowledged::open(&settings.path, counters.counter)?;
         let sequence = Sequence::open(&engine.meta, counters)?;
         let shared = Arc::new(Shared::new(settings, AddressKey::read(&engine.meta)?));
         let mut writer = Writer {
@@ -58,6 +60,8 @@ impl Inner {
             sequence,
             newest: EventId(0),
             unsynced: false,
+            acknowledged,
+            written: None,
             broken: false,
             opened: 0,
         };
@@ -116,6 +120,10 @@ pub struct Writer {
     pub newest: EventId,
     /// Something written is not durable yet.
     pub unsynced: bool,
+    /// What was acknowledged, told beside the store.
+    acknowledged: Acknowledged,
+    /// Ids given out up to the newest record that was written; none where it is durable.
+    written: Option<u64>,
     /// The last write failed: sled must be opened again.
     broken: bool,
     /// How often sled was opened, but where all that was written was durable before.
@@ -224,11 +232,12 @@ impl Writer {
             if !batch.is_empty() {
                 batch.write(&writer.sequence, events, contacts)?;
                 writer.unsynced = true;
+                writer.written = Some(writer.sequence.given_out());
             }
             if durable && writer.unsynced {
                 engine.flush()?;
                 engine.sync(&writer.sync)?;
-                writer.unsynced = false;
+                writer.durable();
             }
             let reverted = batch.contacts.voided.iter().filter(|(_, voiding)| voiding.batch);
             reverted.for_each(|(batch, _)| shared.undone.insert(*batch));
@@ -349,11 +358,19 @@ impl Writer {
         self.change(|writer, engine| {
             engine.flush()?;
             engine.sync(&writer.sync)?;
-            writer.unsynced = false;
+            writer.durable();
             Ok(())
         })?;
         self.announce();
         Ok(())
+    }
+
+    /// All that was written is on disk.
+    fn durable(&mut self) {
+        self.unsynced = false;
+        if let Some(given_out) = self.written.take() {
+            self.acknowledged.note(given_out);
+        }
     }
 
     fn announce(&self) {
@@ -381,7 +398,7 @@ impl Writer {
             engine.check_writable(&self.shared.settings.path)?;
         }
         self.rebuild = None;
-        self.unsynced = false;
+        (self.unsynced, self.written) = (false, None);
         self.shared.queue().start_again();
         self.shared.put(State::Failed("being opened again after trouble with the disk".to_owned()));
         let opened = Engine::open(&self.shared.settings).and_then(|engine| {
@@ -453,6 +470,7 @@ pub fn again(error: &StoreError) -> StoreError {
         StoreError::Damaged { tree, key, problem } => {
             StoreError::Damaged { tree, key: key.clone(), problem: problem.clone() }
         }
+        StoreError::Corrupt { at } => StoreError::Corrupt { at: *at },
         StoreError::Stopped => StoreError::Stopped,
         StoreError::Busy => StoreError::Busy,
     }
