@@ -147,7 +147,7 @@ pub(super) async fn void(
         event::say(&LogEvent::Operator { action: "undo", on: Touched::Id(id), uid, reason: &reason });
     }
     let now = Timestamp::now();
-    let stood = |contact: &Contact| -> ContactState { fold(contact, &policy, now) };
+    let stood = |contact: &Contact| -> ContactState { fold(contact, &policy, contact.present(now)) };
     let (before, after) = (stood(&contact), stood(&without));
     let named = target.address.is_some();
     Ok(json(&VoidAnswer {

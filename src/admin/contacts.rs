@@ -42,7 +42,8 @@ pub(super) async fn show(State(app): State<Arc<App>>, address: Segment, request:
     if contact.is_none() && events.is_empty() && lists.is_empty() && !erased {
         return Err(never_heard_of(&address));
     }
-    let (contact, now) = (contact.unwrap_or_default(), Timestamp::now());
+    let contact = contact.unwrap_or_default();
+    let now = contact.present(Timestamp::now());
     let state = fold(&contact, &policy, now);
     let confirmed = contact.confirmed_at(now);
     let responses = events.iter().filter_map(|event| response(event, &state, &confirmed)).collect();
@@ -87,7 +88,8 @@ fn verdict(
         return Ok(CheckAnswer { address: asked, suppressed: false, reason, state: None, suppressions: Vec::new() });
     };
     let contact = if store.may_be_suppressed(&address) { store.contact(&address)? } else { None };
-    let state = fold(&contact.unwrap_or_default(), policy, now);
+    let contact = contact.unwrap_or_default();
+    let state = fold(&contact, policy, contact.present(now));
     let erased = store.is_erased(&address);
     let reason = if erased || state.suppressed_for(list).is_some() {
         Some(SkipReason::Suppressed)
@@ -185,7 +187,7 @@ async fn change(
         (event, contact(app, &address).await?.unwrap_or_default())
     };
     // A moment later than the event: facts of the future do not count.
-    let now = Timestamp::now().max(at);
+    let now = after.present(before.present(Timestamp::now().max(at)));
     let after = fold(&after, &policy, now);
     Ok(json(&ChangeAnswer {
         address,

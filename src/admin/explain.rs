@@ -50,7 +50,8 @@ fn answer(
     if contact.is_none() && events.is_empty() && listings.is_empty() && !erased {
         return Ok(None);
     }
-    let (contact, now) = (contact.unwrap_or_default(), Timestamp::now());
+    let contact = contact.unwrap_or_default();
+    let now = contact.present(Timestamp::now());
     let list = list.or_else(|| list_of(&events, campaign?));
     let state = fold(&contact, policy, now);
     let explained = explain(&contact, policy, now, list.as_ref());

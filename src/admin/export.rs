@@ -139,7 +139,7 @@ impl Export<'_> {
         loop {
             let page = self.store.contacts_on_record(cursor.as_deref(), LIMIT)?;
             for (address, contact) in page.entries {
-                for suppression in fold(&contact, policy, now).suppressions {
+                for suppression in fold(&contact, policy, contact.present(now)).suppressions {
                     let listed = ListedSuppression { address: address.clone(), suppression: (&suppression).into() };
                     match self.hashed.as_ref().map(|hashed| hashed.of(&address)) {
                         None => self.row("suppression", &listed, || listed.csv())?,

@@ -83,7 +83,7 @@ fn matching(
     if filter.domain.as_deref().is_some_and(|domain| address.domain() != domain) {
         return Vec::new();
     }
-    let state = fold(contact, policy, now);
+    let state = fold(contact, policy, contact.present(now));
     let wanted = state.suppressions.iter().filter(|suppression| {
         filter.scope.as_ref().is_none_or(|scope| suppression.scope == *scope)
             && filter.category.is_none_or(|category| suppression.category == Some(category))

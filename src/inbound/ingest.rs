@@ -282,7 +282,7 @@ fn tell(event: &NewEvent, id: EventId, policy: &Policy, store: &Store, arrival: 
             say(&LogEvent::Response { queue_id, address, response, rule: evidence.rule.as_deref().unwrap_or("-") });
             // The record is on disk already; a log line is not worth a failure if it cannot be read back.
             let Ok(Some(contact)) = store.contact(address) else { return };
-            let state = fold(&contact, policy, arrival.at);
+            let state = fold(&contact, policy, contact.present(arrival.at));
             if let Some(suppression) = state.suppressions.iter().find(|suppression| suppression.event == id) {
                 let (reason, streak) = (suppression.reason.as_str(), state.soft_streak);
                 say(&LogEvent::Deactivate { queue_id, address, reason, streak });

@@ -309,6 +309,12 @@ impl Contact {
         self.facts.len() < before
     }
 
+    /// The time at which the contact is to be judged when the clock says `now`: a clock that is behind what is on record
+    /// is wrong, and must not make anybody forget a suppression.
+    pub fn present(&self, now: Timestamp) -> Timestamp {
+        self.facts.last().map_or(now, |newest| newest.at.max(now))
+    }
+
     /// The facts that are not later than `now`.
     pub fn known_at(&self, now: Timestamp) -> &[Fact] {
         &self.facts[..self.facts.partition_point(|fact| fact.at <= now)]

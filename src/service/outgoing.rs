@@ -166,7 +166,7 @@ impl Begun {
             return format!("recipient is not mailed: {}", skip.reason.as_str());
         }
         let contact = skip.address.as_ref().and_then(|address| self.store.contact(address).ok()?);
-        let state = contact.map(|contact| fold(&contact, &self.in_force.policy, now));
+        let state = contact.map(|contact| fold(&contact, &self.in_force.policy, contact.present(now)));
         match state.as_ref().and_then(|state| state.suppressed_for(None)) {
             Some(found) => format!("recipient is suppressed: {} [{}]", found.reason, found.event),
             None => "recipient is suppressed".to_owned(),
