@@ -11,7 +11,7 @@ use super::linger::Lingering;
 use super::peer::Peers;
 use super::routes::{self, App};
 use crate::hooks::Hooks;
-use crate::ops::event::{LogEvent, measure, say};
+use crate::ops::event::{LogEvent, measure, say, strain};
 use crate::service::Service;
 use axum::Router;
 use axum::extract::Request;
@@ -274,7 +274,7 @@ async fn serve(listener: UnixListener, settings: Settings, app: Arc<App>, mut st
                     drop(place);
                 });
             }
-            Err(error) => pause_after(&error).await,
+            Err(error) => pause_after("admin socket", &error).await,
         }
     }
     drop(listener);
@@ -282,8 +282,8 @@ async fn serve(listener: UnixListener, settings: Settings, app: Arc<App>, mut st
 }
 
 /// Out of file descriptors, most likely: accepting again at once would only spin.
-async fn pause_after(error: &io::Error) {
-    tracing::warn!(%error, "the admin socket cannot accept a connection");
+async fn pause_after(listener: &str, error: &io::Error) {
+    strain::cannot_accept(listener, error);
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
@@ -427,7 +427,7 @@ async fn serve_metrics(listener: TcpListener, router: Router, mut stop: watch::R
                     drop(place);
                 });
             }
-            Err(error) => pause_after(&error).await,
+            Err(error) => pause_after("metrics listener", &error).await,
         }
     }
     drop(listener);

@@ -6,7 +6,7 @@ use super::server::{ConfigState, Daemon};
 use super::wire::{Alert, LastEvent, MilterFigures, Status, StoreFigures};
 use crate::hooks::Raised;
 use crate::inbound::Watch;
-use crate::ops::event::{self, measure};
+use crate::ops::event::{self, measure, strain};
 use crate::policy::EventId;
 use crate::store::{Store, StoreError};
 use axum::extract::{Request, State};
@@ -31,7 +31,8 @@ pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Res
     Parameters::read(&request, &[])?;
     let store = app.service.store().clone();
     let (figures, last_events) =
-        blocking(move || Ok((store.figures(), last_events(&store, Timestamp::now())?))).await?;
+        // A store that cannot be read must not keep anybody from the alert that says so.
+        blocking(move || Ok((store.figures(), last_events(&store, Timestamp::now()).unwrap_or_default()))).await?;
     let config = app.daemon.config_state();
     let counters = event::counters();
     Ok(json(&Status {
@@ -77,9 +78,13 @@ fn last_events(store: &Store, now: Timestamp) -> Result<BTreeMap<String, LastEve
 }
 
 /// The code of every alert, whether it is open or not.
-pub(super) const ALERTS: [&str; 10] = [
+pub(super) const ALERTS: [&str; 14] = [
     "config-not-reloaded",
     "store-not-writable",
+    "store-damaged",
+    "descriptors",
+    "milter-connections",
+    "clock-jumped",
     "undecided",
     "tempfail",
     "unrecorded",
@@ -112,6 +117,9 @@ fn alerts(config: &ConfigState, writable: bool, counters: &BTreeMap<String, u64>
     if !writable {
         let message = "nothing can be recorded: the last write to the store failed; is there room on its disk?";
         alert("store-not-writable", message.to_owned());
+    }
+    for (code, message) in strain::now() {
+        alert(code, message);
     }
     for (name, what) in [
         ("undecided", "outgoing messages could not be decided on and went as `[outbound] on_error` says"),

@@ -10,7 +10,7 @@ mod probe;
 
 use super::session::{Conclusion, Interest, Transaction};
 use super::{Choose, ListenAddress, Wanted};
-use crate::ops::event::{LogEvent, measure, say};
+use crate::ops::event::{LogEvent, measure, say, strain};
 use connection::Connection;
 pub use handover::{HandedOver, Opening};
 pub use listener::Bound;
@@ -241,7 +241,7 @@ impl<J: Judge> Acceptor<J> {
                 accepted = self.listener.accept() => match accepted {
                     Ok(stream) => self.serve(stream, &mut connections),
                     Err(problem) => {
-                        say(&LogEvent::OverLimit { queue_id: "-", limit: &format!("cannot accept: {problem}") });
+                        strain::cannot_accept("milter", &problem);
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
@@ -265,7 +265,7 @@ impl<J: Judge> Acceptor<J> {
         measure::MILTER_CONNECTIONS.add(1);
         let counted = Counted::new(self.open.clone());
         if counted.0.load(Ordering::Relaxed) > self.settings.connections {
-            say(&LogEvent::OverLimit { queue_id: "-", limit: "connections" });
+            strain::too_many_connections(self.settings.connections);
             return;
         }
         let connection = self.connection();

@@ -30,6 +30,10 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// says MAIL sooner; one that idles would be waited for in vain.
 const QUIET_WHILE_STOPPING: Duration = Duration::from_millis(500);
 
+/// How long a connection may take over its first packet, and over the rest of one that it began. Postfix negotiates as soon
+/// as it has connected, and writes a packet in one go: whoever is slower is stuck, and holds a place that others want.
+const PROMPTLY: Duration = Duration::from_secs(15);
+
 /// Answers kept for reuse; a longer one, with thousands of deletions, is given back.
 const KEPT_OUT: usize = 64 << 10;
 
@@ -88,6 +92,8 @@ struct Conversation<'a, J: Judge, S> {
     stop: &'a mut watch::Receiver<Stop>,
     /// Since when the server stops.
     stopping: Option<Instant>,
+    /// The first packet, or the rest of one, is due.
+    due: bool,
 }
 
 impl<J: Judge> Connection<J> {
@@ -122,9 +128,10 @@ impl<J: Judge> Connection<J> {
             begun: None,
             out: Vec::with_capacity(1024),
             heard,
-            silence: Box::pin(sleep_until(heard + self.settings.idle_timeout)),
+            silence: Box::pin(sleep_until(heard + self.settings.idle_timeout.min(PROMPTLY))),
             stop: &mut self.stop,
             stopping: None,
+            due: true,
         };
         let ended = match conversation.repeat_opening() {
             Ok(()) => conversation.run().await,
@@ -160,8 +167,11 @@ impl<J: Judge, S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, J, S> {
 
     async fn run(&mut self) -> Result<End, Broken> {
         let mut cutter = Cutter::new(self.settings.limits.packet_bytes);
+        // One that another process handed over has spoken to that.
+        let mut first = self.opening.packets().next().is_none();
         loop {
             while let Some(packet) = cutter.next_packet()? {
+                first = false;
                 let command = Command::read(packet)?;
                 self.opening.note(packet, self.session.is_between_messages());
                 match self.step(command)? {
@@ -171,6 +181,7 @@ impl<J: Judge, S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, J, S> {
                 }
             }
             self.flush().await?;
+            self.due = first || cutter.is_inside_packet();
             let may_go = !cutter.is_inside_packet();
             match self.hear(cutter.space(), may_go).await? {
                 None => return Ok(End::HandOver),
@@ -186,7 +197,7 @@ impl<J: Judge, S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, J, S> {
     /// us while the server stops; nothing when it is to be handed over, which takes that nothing of a packet is here
     /// (`may_go`).
     async fn hear(&mut self, space: &mut [u8], may_go: bool) -> Result<Option<usize>, Broken> {
-        if self.stopping.is_some() {
+        if self.stopping.is_some() || self.due {
             self.watch_silence();
         }
         loop {
@@ -211,7 +222,7 @@ impl<J: Judge, S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, J, S> {
                     } else if self.stopping.is_some() {
                         return Ok(Some(0));
                     } else {
-                        return Err(Broken::Idle(self.settings.idle_timeout));
+                        return Err(Broken::Idle(self.idle_patience()));
                     }
                 }
             }
@@ -224,11 +235,16 @@ impl<J: Judge, S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, J, S> {
     }
 
     fn patience_ends(&self) -> Instant {
-        let idle = self.heard + self.settings.idle_timeout;
+        let idle = self.heard + self.idle_patience();
         let Some(since) = self.stopping else { return idle };
         let drained = since + self.settings.drain_timeout;
         let quiet = if self.session.is_between_messages() { self.heard + QUIET_WHILE_STOPPING } else { drained };
         quiet.min(drained).min(idle)
+    }
+
+    fn idle_patience(&self) -> Duration {
+        let idle_timeout = self.settings.idle_timeout;
+        if self.due { PROMPTLY.min(idle_timeout) } else { idle_timeout }
     }
 
     fn is_to_be_handed_over(&self) -> bool {
