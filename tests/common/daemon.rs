@@ -15,6 +15,7 @@ use std::time::Duration;
 pub struct Daemon {
     dir: PathBuf,
     milter_socket: PathBuf,
+    through: Vec<String>,
     process: Option<Child>,
 }
 
@@ -22,7 +23,8 @@ impl Daemon {
     /// Writes a configuration into `dir`; the daemon does not run yet. `more` is TOML: top-level keys first, then
     /// sections other than milter, admin and store.
     pub fn prepare(dir: &Path, milter_socket: &Path, more: &str) -> Daemon {
-        let daemon = Daemon { dir: dir.to_owned(), milter_socket: milter_socket.to_owned(), process: None };
+        let daemon =
+            Daemon { dir: dir.to_owned(), milter_socket: milter_socket.to_owned(), through: Vec::new(), process: None };
         let (top, sections) = more.split_at(more.find('[').unwrap_or(more.len()));
         let config = format!(
             "{top}\n[milter]\nlisten = [\"unix:{}\"]\n[admin]\nsocket = \"{}\"\n[store]\npath = \"{}\"\n\
@@ -42,6 +44,47 @@ impl Daemon {
         self.wait_until_it_serves();
     }
 
+    /// Has it started by another program, such as env(1), with these arguments ahead of its own.
+    #[allow(dead_code)] // not every test that shares this has a reason to
+    pub fn start_through(&mut self, program: &[&str]) {
+        self.through = program.iter().map(ToString::to_string).collect();
+    }
+
+    /// Its process id.
+    #[allow(dead_code)]
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("backstopd runs").id()
+    }
+
+    /// Where Postfix finds it.
+    #[allow(dead_code)]
+    pub fn milter_socket(&self) -> &Path {
+        &self.milter_socket
+    }
+
+    /// Runs it as long as it goes by itself, for one that is expected to give up.
+    #[allow(dead_code)]
+    pub fn run(&self) -> Output {
+        let limit = ["20", env!("CARGO_BIN_EXE_backstopd"), "--allow-root", "--config"];
+        let mut command = Command::new("timeout");
+        command.args(limit).arg(self.config()).stdin(Stdio::null()).output().expect("timeout(1) runs")
+    }
+
+    /// The codes of the alerts that are open.
+    #[allow(dead_code)]
+    pub fn alerts(&self) -> Vec<String> {
+        let status = self.ask(&["status"]);
+        let alerts = status["alerts"].as_array().cloned().unwrap_or_default();
+        alerts.iter().filter_map(|alert| alert["code"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// The lines of its log that say so.
+    #[allow(dead_code)]
+    pub fn lines(&self, wanted: &str) -> Vec<String> {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        log.lines().filter(|line| line.contains(wanted)).map(str::to_owned).collect()
+    }
+
     /// Starts the process, and does not wait for it.
     pub fn begin(&mut self) {
         assert!(self.process.is_none(), "backstopd runs already");
@@ -49,7 +92,9 @@ impl Daemon {
         let errors = log.try_clone().expect("a log file twice");
         // Dies with the thread that runs the test, should that be killed.
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_backstopd"), "--allow-root", "--config"])
+            .args(["--pdeathsig", "KILL"])
+            .args(&self.through)
+            .args([env!("CARGO_BIN_EXE_backstopd"), "--allow-root", "--config"])
             .arg(self.config())
             .stdin(Stdio::null())
             .stdout(log)
@@ -57,6 +102,14 @@ impl Daemon {
             .spawn()
             .expect("setpriv(1), of util-linux, runs");
         self.process = Some(child);
+    }
+
+    /// How it ended, if it has.
+    #[allow(dead_code)]
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        let status = self.process.as_mut()?.try_wait().expect("a child can be waited for")?;
+        self.process = None;
+        Some(status)
     }
 
     fn wait_until_it_serves(&mut self) {

@@ -197,6 +197,7 @@ fn while_the_dns_is_dead_a_complaint_is_asked_to_come_again_and_then_it_counts()
         let reply = client.send("someone@stranger.test", &[RETURN_PATH], mail.as_bytes());
         assert_eq!(reply.code / 100, 4, "{trouble:?}: {reply:?}");
     }
+    assert!(alerts(&fbl.rig).contains(&"tempfail".to_owned()), "an alert says so");
     assert_eq!(fbl.rig.daemon.state("ann@good.test"), "unknown");
     assert_eq!(fbl.rig.daemon.state(FORWARDER), "unknown");
     fbl.dns.set(KEY_NAME, key_record());
