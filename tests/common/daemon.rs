@@ -56,12 +56,6 @@ impl Daemon {
         self.process.as_ref().expect("backstopd runs").id()
     }
 
-    /// Where Postfix finds it.
-    #[allow(dead_code)]
-    pub fn milter_socket(&self) -> &Path {
-        &self.milter_socket
-    }
-
     /// Runs it as long as it goes by itself, for one that is expected to give up.
     #[allow(dead_code)]
     pub fn run(&self) -> Output {
