@@ -100,7 +100,7 @@ pub enum StoreError {
     },
     /// Its files are there, and sled cannot make a store of them.
     #[error(
-        "{0}: the store cannot be opened: {problem}; the way back: mv {0} {0}.damaged && backstopctl db restore FILE \
+        "{0}: the store cannot be opened: {problem}; `systemctl stop 'backstopd*'`, then the way back: mv {0} {0}.damaged && backstopctl db restore FILE \
          --store {0}, with the newest backup as FILE; without one see backstopd(8), WHEN THINGS GO WRONG", path.display()
     )]
     Unopenable {
