@@ -130,7 +130,7 @@ fn a_clock_far_ahead_at_the_start_lets_nothing_go_before_it_was_steady_for_a_day
     }
     let expired = store.expire(in_days(60)).expect("expired");
     assert_eq!((expired.sends, expired.events), (1, 0));
-    let problem = clock::not_yet(&store, in_days(501), soon);
+    let problem = clock::not_yet(&store, in_days(500) + SignedDuration::from_hours(12), soon);
     assert!(problem.is_some_and(|problem| problem.contains("100 days")), "the words of reports wait likewise");
     store.close().expect("closed");
 }
