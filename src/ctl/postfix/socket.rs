@@ -100,17 +100,17 @@ fn of_path(asked: &Asked<'_>, socket: &Path) -> Vec<Finding> {
     if !geteuid().is_root() {
         return by_mode();
     }
+    let before = std::env::current_dir();
     let tried = as_user(&who, || {
-        let before = std::env::current_dir();
         std::env::set_current_dir(&start)?;
-        let stream = UnixStream::connect(if start == Path::new("/") { socket } else { &rest });
-        if let Ok(before) = before {
-            std::env::set_current_dir(before)?;
-        }
-        let stream = stream?;
+        let stream = UnixStream::connect(if start == Path::new("/") { socket } else { &rest })?;
         stream.set_read_timeout(Some(PATIENCE))?;
         negotiate(stream)
     });
+    // As ourselves again: that user may not be let back to where we came from, /root for one.
+    if let Ok(before) = before {
+        let _ = std::env::set_current_dir(before);
+    }
     match tried {
         None => by_mode(),
         Some(Ok(())) => {
