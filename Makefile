@@ -12,7 +12,7 @@ PROGRAMS = target/release
 BACKSTOPCTL = $(PROGRAMS)/backstopctl
 share = $(DESTDIR)$(PREFIX)/share
 UNITS = $(notdir $(wildcard systemd/*.service systemd/*.socket systemd/*.timer))
-DOCUMENTS = README.md CHANGELOG.md docs/threat-model.md config/backstop.toml
+DOCUMENTS = README.md CHANGELOG.md config/backstop.toml
 EXAMPLES = config/grafana-dashboard.json config/prometheus-alerts.yml
 
 help:
@@ -71,8 +71,9 @@ install-built:
 	done
 	install -D -m 644 systemd/backstop.sysusers '$(DESTDIR)$(PREFIX)/lib/sysusers.d/backstop.conf'
 	install -D -m 644 systemd/backstop.tmpfiles '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/backstop.conf'
-	install -d '$(share)/doc/backstop/examples'
+	install -d '$(share)/doc/backstop/examples' '$(share)/doc/backstop/docs'
 	install -m 644 $(DOCUMENTS) '$(share)/doc/backstop'
+	install -m 644 docs/*.md '$(share)/doc/backstop/docs'
 	install -m 644 $(EXAMPLES) '$(share)/doc/backstop/examples'
 	test -e '$(DESTDIR)$(SYSCONFDIR)/backstop/backstop.toml' || \
 	    install -D -m 644 config/backstop.toml '$(DESTDIR)$(SYSCONFDIR)/backstop/backstop.toml'
