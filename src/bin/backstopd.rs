@@ -11,6 +11,10 @@ use std::time::Duration;
 
 const EX_USAGE: u8 = 64;
 
+/// glibc's threads wait for each other or keep what they once had; .cargo/config.toml has the settings.
+#[global_allocator]
+static HEAP: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
