@@ -1,4 +1,4 @@
-//! Asks Postfix: runs postconf(1) and postmap(1), which only read.
+//! Asks Postfix: runs postconf(1) and postmap(1), which only read. The self-test runs other programs of it the same way.
 
 use super::super::exit::{Exit, Failure};
 use super::configuration::{Configuration, Printed};
@@ -73,15 +73,24 @@ impl<'a> Postfix<'a> {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Runs a tool. Its directory is /usr/sbin, which is not on everybody's path.
-    fn run(&self, tool: &str, arguments: &[&str]) -> io::Result<Output> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let known = std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
-        let beside = Path::new("/usr/sbin").join(tool);
-        let mut command = Command::new(if known || !beside.is_file() { PathBuf::from(tool) } else { beside });
-        if let Some(directory) = self.directory {
-            command.arg("-c").arg(directory).env_remove("MAIL_CONFIG");
-        }
-        command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).output()
+    fn run(&self, name: &str, arguments: &[&str]) -> io::Result<Output> {
+        program(name, self.directory).args(arguments).output()
     }
+}
+
+/// A program of Postfix, to be run with main.cf in this directory, or where Postfix has it. Arguments follow.
+pub fn program(name: &str, directory: Option<&Path>) -> Command {
+    let mut command = Command::new(name);
+    // Where Postfix's programs are, and a user's PATH often does not lead.
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    if !path.is_empty() {
+        path.push(":"); // with nothing in front of it, it would stand for the directory we are in
+    }
+    path.push("/usr/local/sbin:/usr/sbin:/sbin");
+    command.env("PATH", path).env("LC_ALL", "C").stdin(Stdio::null());
+    if let Some(directory) = directory {
+        // sendmail(1) spells it otherwise.
+        command.env_remove("MAIL_CONFIG").arg(if name == "sendmail" { "-C" } else { "-c" }).arg(directory);
+    }
+    command
 }

@@ -233,8 +233,11 @@ fn is_selftest(table: &str, directory: &Path) -> bool {
         || table == format!("hash:{}", directory.join("backstop-selftest").display())
 }
 
-/// What routes the self-test to its socket.
-fn selftest(postfix: &Configuration, ours: &Ours<'_>, directory: &Path) -> Result<Vec<Change>, String> {
+/// What routes the self-test to its socket; nothing where main.cf has the route.
+///
+/// # Errors
+/// A sentence, where lmtp(8) cannot reach a socket beside the milter's.
+pub fn selftest(postfix: &Configuration, ours: &Ours<'_>, directory: &Path) -> Result<Vec<Change>, String> {
     let transports = postfix.raw("transport_maps");
     if elements(transports).iter().any(|table| is_selftest(table, directory)) {
         return Ok(Vec::new());

@@ -25,11 +25,14 @@ use super::table::clean;
 use crate::ops::config::Config;
 use attached::Asked;
 use command::Postfix;
+pub use command::program;
 use finding::{Finding, Level};
+pub use lines::{SELFTEST_SOCKET, has_bounce, tool};
 use milter::Ours;
 use serde::Serialize;
 use std::io;
 use std::path::{Path, PathBuf};
+pub use value::{quoted, with_last};
 
 #[derive(Serialize)]
 struct Printed<'a> {
@@ -102,6 +105,19 @@ pub fn check(asked: &PostfixArguments, out: &mut Output) -> Result<Exit, Failure
     Ok(if is_bad { Exit::No } else { Exit::Yes })
 }
 
+/// The commands that route the self-test to its socket; none where main.cf has the route. `directory` is that of
+/// `--postfix-config`.
+///
+/// # Errors
+/// Postfix cannot be asked, or a sentence where no route leads there.
+pub fn selftest_route(config: &Config, directory: Option<&Path>) -> Result<Vec<String>, Failure> {
+    let postfix = Postfix::at(directory);
+    let now = postfix.configuration()?;
+    let changes = lines::selftest(&now, &Ours { config }, &postfix.directory(&now));
+    let changes = changes.map_err(|problem| Failure::new(Exit::Config, problem))?;
+    Ok(lines::commands(&changes, directory, now.version))
+}
+
 /// What needs no socket.
 fn findings(asked: &Asked<'_>, lookup: return_path::Lookup<'_>) -> Vec<Finding> {
     let mut found = attached::findings(asked);
@@ -117,8 +133,11 @@ fn clean_end(line: &str) -> String {
     format!("{}{}", &line[..line.len() - text.len()], clean(text))
 }
 
-/// The commands hold wherever they are pasted.
-fn absolute(directory: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+/// The directory of `--postfix-config`: the commands hold wherever they are pasted.
+///
+/// # Errors
+/// Nobody can tell where we are.
+pub fn absolute(directory: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
     let named = |error: io::Error| Failure::new(Exit::NoInput, format!("--postfix-config: {error}"));
     directory.map(std::path::absolute).transpose().map_err(named)
 }

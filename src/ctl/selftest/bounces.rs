@@ -9,6 +9,7 @@ use super::steps::{Sent, Test, response_of, summary};
 use super::{Failure, trouble};
 use crate::admin::wire::word;
 use crate::classify::{BounceType, Category};
+use crate::ctl::postfix::{has_bounce, quoted, with_last};
 use crate::policy::{Authority, Event, State};
 use crate::report::Kind;
 
@@ -82,19 +83,18 @@ impl Test<'_> {
             true => "the notification passed, and backstopd did not read it",
             false => "no notification of Postfix came",
         };
-        let classes = self.ready.postfix.value("internal_mail_filter_classes").unwrap_or_default();
-        let cause = if !classes.split([',', ' ']).any(|class| class == "bounce") {
-            format!(
-                "internal_mail_filter_classes is \"{classes}\", without bounce: Postfix shows its notifications to no milter"
-            )
-        } else {
-            self.not_asked("non_smtpd_milters")
-        };
-        let add = self.ready.postfix.command_line("postconf -e 'internal_mail_filter_classes = bounce'");
-        let look = match classes.split([',', ' ']).any(|class| class == "bounce") {
-            true => vec!["backstopctl postfix check".to_owned(), self.ready.postfix.log_line(&sent.queue_id)],
-            false => vec![add, self.ready.postfix.command_line("postfix reload")],
-        };
+        let postfix = &self.ready.postfix;
+        let classes = postfix.value("internal_mail_filter_classes").unwrap_or_default();
+        if has_bounce(&classes) {
+            let look = vec!["backstopctl postfix check".to_owned(), postfix.log_line(&sent.queue_id)];
+            return trouble(expected, seen, self.not_asked("non_smtpd_milters"), look);
+        }
+        let cause = format!(
+            "internal_mail_filter_classes is \"{classes}\", without bounce: Postfix shows its notifications to no milter"
+        );
+        let all = quoted(&format!("internal_mail_filter_classes = {}", with_last(&classes, "bounce")));
+        let look =
+            vec![postfix.command_line("postconf", &format!("-e {all}")), postfix.command_line("postfix", "reload")];
         trouble(expected, seen, cause, look)
     }
 }

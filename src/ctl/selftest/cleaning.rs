@@ -3,7 +3,7 @@
 use super::board::{Board, Told};
 use super::message::address;
 use super::steps::{CONTACTS, Test};
-use super::{Exit, Failure, trouble};
+use super::{Failure, trouble};
 use crate::admin::wire::{EraseAnswer, Status};
 use crate::ctl::client::{Body, Client, encoded};
 use crate::ctl::output::read;
@@ -18,19 +18,10 @@ const WRITING: Duration = Duration::from_secs(3);
 pub const REASON: &str = "backstopctl selftest";
 
 /// Erases a contact of the test, and gives how much there was.
-pub fn erase(client: &Client, local_part: &str) -> Result<u64, Failure> {
+fn erase(client: &Client, local_part: &str) -> Result<u64, Failure> {
     let target = format!("/v1/contacts/{}?keep_hash=false", encoded(&address(local_part)));
     let answer: EraseAnswer = read(&client.ask(&target, Body::Delete(because(REASON)?))?)?;
     Ok(answer.events + answer.sends.unwrap_or_default())
-}
-
-/// Whether anything is on record of a contact of the test.
-pub fn is_known(client: &Client, local_part: &str) -> Result<bool, Failure> {
-    match client.ask(&format!("/v1/contacts/{}", encoded(&address(local_part))), Body::None) {
-        Ok(_) => Ok(true),
-        Err(Failure::Because { exit: Exit::No, .. }) => Ok(false),
-        Err(failure) => Err(failure),
-    }
 }
 
 impl Test<'_> {
@@ -38,7 +29,7 @@ impl Test<'_> {
     pub(super) fn clean_before(&mut self, board: &mut Board<'_>) -> Result<(), Failure> {
         let mut contacts = 0;
         for contact in CONTACTS {
-            if is_known(self.client, contact)? {
+            if self.contact(contact)?.is_some() {
                 self.wait_until_written();
                 erase(self.client, contact)?;
                 contacts += 1;
@@ -108,7 +99,7 @@ impl Test<'_> {
             std::thread::sleep(super::stop::TICK);
         };
         if !left.is_empty() {
-            let look = left.iter().map(|id| postfix.command_line(&format!("postsuper -d {id}")));
+            let look = left.iter().map(|id| postfix.command_line("postsuper", &format!("-d {id}")));
             postfix.remove(&left).map_err(|problem| (problem, look.collect()))?;
         }
         Ok(left.len())

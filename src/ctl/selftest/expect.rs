@@ -23,7 +23,8 @@ impl Setup {
         Setup { status, config, default: Box::default() }
     }
 
-    fn config(&self) -> &Config {
+    /// Its configuration; where that cannot be read, the defaults.
+    pub fn config(&self) -> &Config {
         self.config.as_ref().unwrap_or(&self.default)
     }
 

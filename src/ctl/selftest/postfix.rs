@@ -1,6 +1,7 @@
 //! This host's Postfix, by its own programs: postconf(1), postqueue(1), postsuper(1), sendmail(1); and the running
 //! resolver, trivial-rewrite(8), which alone knows where a message would go now.
 
+use crate::ctl::postfix::{program, tool};
 use crate::mail::SELFTEST_DOMAIN;
 use serde::Deserialize;
 use std::collections::{BTreeSet, HashMap};
@@ -8,7 +9,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 /// Longest wait for the resolver.
@@ -16,6 +17,8 @@ const RESOLVE_TIME: Duration = Duration::from_secs(10);
 /// The address classes whose mail ends on this host: local, virtual alias, virtual mailbox (`RESOLVE_CLASS_FINAL` in
 /// Postfix's resolve_clnt.h, unchanged from 2.3 to 3.12).
 const CLASS_FINAL: u32 = 0x700;
+/// Longest line about a message in the queue that is read whole; the test's have a hundredth of it.
+const QUEUED_BYTES: u64 = 256 << 10;
 /// Octets at the end of the mail log that are looked through.
 const LOG_BYTES: u64 = 4 << 20;
 
@@ -62,17 +65,14 @@ impl Postfix {
         self.run("postconf", &["-x", "-h", name]).map(|value| value.trim().to_owned())
     }
 
-    /// The value of a parameter as it stands in main.cf; empty where it cannot be told.
-    pub fn written(&self, name: &str) -> String {
-        self.run("postconf", &["-h", name]).unwrap_or_default().trim().to_owned()
+    /// The directory of main.cf, if it is not the usual one.
+    pub fn directory(&self) -> Option<&Path> {
+        self.config.as_deref()
     }
 
-    /// `command`, as an operator of this Postfix has to type it.
-    pub fn command_line(&self, command: &str) -> String {
-        match (&self.config, command.split_once(' ')) {
-            (Some(config), Some((program, rest))) => format!("{program} -c {} {rest}", config.display()),
-            _ => command.to_owned(),
-        }
+    /// A program and its arguments, as an operator of this Postfix has to type them.
+    pub fn command_line(&self, name: &str, arguments: &str) -> String {
+        format!("{} {arguments}", tool(name, self.directory()))
     }
 
     /// Asks the running trivial-rewrite(8) where a message would go. Its protocol is that of resolve_clnt(3): names and
@@ -93,9 +93,16 @@ impl Postfix {
     /// # Errors
     /// What postqueue(1) says.
     pub fn left_in_queue(&self, ours: &BTreeSet<String>) -> Result<Vec<String>, String> {
-        let listed = self.run("postqueue", &["-j"])?;
-        let entries = listed.lines().filter_map(|line| serde_json::from_str::<Queued>(line).ok());
-        Ok(entries.filter(|entry| is_tests(entry) || ours.contains(&entry.queue_id)).map(|e| e.queue_id).collect())
+        let failed = |error: io::Error| format!("postqueue: {error}");
+        let mut command = program("postqueue", self.directory());
+        let mut child = command.arg("-j").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+        // A queue may have a million messages of others: what is not the test's is let go of line by line.
+        let read = child.stdout.take().map_or(Ok(Vec::new()), |listed| left_of(&mut BufReader::new(listed), ours));
+        let output = child.wait_with_output().map_err(failed)?;
+        match output.status.success() {
+            true => read.map_err(failed),
+            false => Err(said("postqueue", &output)),
+        }
     }
 
     /// Removes messages from the queue; only root may.
@@ -112,7 +119,7 @@ impl Postfix {
     /// # Errors
     /// What sendmail(1) says.
     pub fn sendmail(&self, reverse_path: &str, recipient: &str, message: &[u8]) -> Result<(), String> {
-        let mut command = self.command("sendmail");
+        let mut command = program("sendmail", self.directory());
         command.args(["-i", "-f", reverse_path, recipient]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("sendmail: {error}"))?;
@@ -132,32 +139,37 @@ impl Postfix {
         found.unwrap_or_else(|| format!("journalctl -t 'postfix/*' --since -10min | grep {queue_id}"))
     }
 
-    fn command(&self, program: &str) -> Command {
-        let path = std::env::var("PATH").unwrap_or_default();
-        let mut command = Command::new(program);
-        // Where Postfix's programs are, and a user's PATH often does not lead.
-        command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin")).env("LC_ALL", "C").stdin(Stdio::null());
-        if let Some(config) = &self.config {
-            command.env_remove("MAIL_CONFIG").arg(if program == "sendmail" { "-C" } else { "-c" }).arg(config);
-        }
-        command
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
-        let output = self.command(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
+    fn run(&self, name: &str, arguments: &[&str]) -> Result<String, String> {
+        let output = program(name, self.directory()).args(arguments).output();
+        let output = output.map_err(|error| format!("{name}: {error}"))?;
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            false => Err(said(program, &output)),
+            false => Err(said(name, &output)),
         }
     }
 }
 
-fn said(program: &str, output: &Output) -> String {
+fn said(name: &str, output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     match text.trim() {
-        "" => format!("{program} ended with {}", output.status),
+        "" => format!("{name} ended with {}", output.status),
         text => text.replace('\n', "; "),
     }
+}
+
+/// The ids of the test's messages in what `postqueue -j` lists: an object a line. A line that is too long comes in pieces,
+/// none of which is an object.
+fn left_of(listed: &mut impl BufRead, ours: &BTreeSet<String>) -> io::Result<Vec<String>> {
+    let mut left = Vec::new();
+    let mut line = Vec::new();
+    while listed.take(QUEUED_BYTES).read_until(b'\n', &mut line)? > 0 {
+        let entry = serde_json::from_slice::<Queued>(&line).ok();
+        left.extend(
+            entry.filter(|entry| is_tests(entry) || ours.contains(&entry.queue_id)).map(|entry| entry.queue_id),
+        );
+        line.clear();
+    }
+    Ok(left)
 }
 
 /// Whether a message goes to the test domain and nowhere else.
@@ -227,6 +239,24 @@ mod tests {
         for broken in [&b"flags\x000\0transport\0lmtp"[..], b"", b"\0\0\0"] {
             assert!(read_destination(&mut &*broken).is_err(), "{broken:?}");
         }
+    }
+
+    #[test]
+    fn of_a_queue_without_measure_only_the_tests_messages_are_kept() {
+        let entry =
+            |id: &str, to: &str| format!("{{\"queue_id\":\"{id}\",\"recipients\":[{{\"address\":\"{to}\"}}]}}\n");
+        let test = "bounce@backstop-selftest.invalid";
+        let long = entry("long", &format!("{}@backstop-selftest.invalid", "x".repeat(QUEUED_BYTES as usize)));
+        let listed = [
+            entry("1", "joe@example.org").repeat(10_000),
+            entry("2", test),
+            "no JSON\n".to_owned(),
+            long,
+            entry("3", "joe@example.org"),
+            entry("4", test).trim_end().to_owned(),
+        ];
+        let ours = BTreeSet::from(["3".to_owned()]);
+        assert_eq!(left_of(&mut listed.concat().as_bytes(), &ours).expect("readable"), ["2", "3", "4"]);
     }
 
     #[test]

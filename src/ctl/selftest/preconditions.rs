@@ -13,15 +13,14 @@ use crate::ctl::arguments::SelftestArguments;
 use crate::ctl::client::{Body, Client};
 use crate::ctl::exit::{Exit, Failure};
 use crate::ctl::output::read;
+use crate::ctl::postfix::{SELFTEST_SOCKET, absolute, selftest_route};
 use crate::mail::SELFTEST_DOMAIN;
+use crate::ops::config::Config;
 use nix::unistd::User;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// The next hop that Postfix is asked to have for the test domain; Postfix looks from its queue directory on.
-const NEXTHOP: &str = "unix:backstop/selftest.sock";
 
 /// Everything that a test needs.
 pub struct Ready {
@@ -70,11 +69,11 @@ impl Ready {
             look("configuration", Looked(Told::Skipped(format!("taken as by default: {problem}")), None))?;
         }
         let patience = Duration::from_secs(asked.timeout);
-        let postfix = Postfix::new(asked.postfix_config.clone());
+        let postfix = Postfix::new(absolute(asked.postfix_config.as_deref())?);
         if let Some(exit) = look("postfix", greeting(asked.smtp, patience, stop, &postfix))? {
             return Ok(Err(exit));
         }
-        let (queue_directory, route) = match route(&postfix) {
+        let (queue_directory, route) = match route(&postfix, setup.config()) {
             Ok(found) => found,
             Err(looked) => return Ok(Err(look("route", looked)?.unwrap_or(Exit::Config))),
         };
@@ -114,7 +113,7 @@ fn daemon_is_away(message: String, exit: Exit) -> Looked {
 
 fn greeting(smtp: SocketAddr, patience: Duration, stop: &Stop, postfix: &Postfix) -> Looked {
     let expected = "Postfix greets, and takes mail from this host";
-    let look = vec![postfix.command_line("postfix status"), "ss -ltnp".to_owned()];
+    let look = vec![postfix.command_line("postfix", "status"), "ss -ltnp".to_owned()];
     let refused = |seen: String, cause: &str| {
         let look = [vec!["backstopctl postfix check".to_owned()], look.clone()].concat();
         Looked(trouble(expected, seen, cause, look), Some(Exit::Unavailable))
@@ -134,8 +133,8 @@ fn greeting(smtp: SocketAddr, patience: Duration, stop: &Stop, postfix: &Postfix
 }
 
 /// Postfix's queue directory, and where mail to the test domain goes now.
-fn route(postfix: &Postfix) -> Result<(PathBuf, Destination), Looked> {
-    let expected = &format!("mail to {SELFTEST_DOMAIN} goes to {NEXTHOP}");
+fn route(postfix: &Postfix, ours: &Config) -> Result<(PathBuf, Destination), Looked> {
+    let expected = &format!("mail to {SELFTEST_DOMAIN} goes to {SELFTEST_SOCKET}, beside the milter's socket");
     let config = |seen: String, cause: &str, look| Looked(trouble(expected, seen, cause, look), Some(Exit::Config));
     let queue_directory = match postfix.value("queue_directory") {
         Ok(directory) => PathBuf::from(directory),
@@ -156,26 +155,24 @@ fn route(postfix: &Postfix) -> Result<(PathBuf, Destination), Looked> {
             return Err(config(
                 format!("Postfix's resolver: {error}"),
                 cause,
-                vec![postfix.command_line("postfix status")],
+                vec![postfix.command_line("postfix", "status")],
             ));
         }
     };
-    if destination.nexthop.strip_prefix("unix:").is_some_and(|path| path.ends_with("selftest.sock")) {
+    if destination.nexthop.strip_prefix("unix:").is_some_and(|path| path.ends_with(SELFTEST_SOCKET)) {
         return Ok((queue_directory, destination));
     }
     let seen = format!("it would go to {}:{}; nothing was sent", destination.transport, destination.nexthop);
-    let written = postfix.written("transport_maps");
-    let reload = postfix.command_line("postfix reload");
-    if written.contains(SELFTEST_DOMAIN) {
-        let cause =
-            "main.cf has the route, and the running Postfix does not know it yet, or another map goes before it";
-        return Err(config(seen, cause, vec![reload]));
-    }
-    let route = format!("inline:{{ {SELFTEST_DOMAIN}=lmtp:{NEXTHOP} }}");
-    let maps = if written.is_empty() { route } else { format!("{written}, {route}") };
-    let add = format!("postconf -e 'transport_maps = {}'", maps.replace('\'', "'\\''"));
-    let cause = "the route of the test domain is missing; add it once, it does no harm";
-    Err(config(seen, cause, vec![postfix.command_line(&add), reload]))
+    Err(match selftest_route(ours, postfix.directory()) {
+        Ok(add) if add.is_empty() => {
+            let cause =
+                "main.cf has the route, and the running Postfix does not know it yet, or another map goes before it";
+            config(seen, cause, vec![postfix.command_line("postfix", "reload")])
+        }
+        Ok(add) => config(seen, "the route of the test domain is missing; add it once, it does no harm", add),
+        Err(Failure::Because { message, .. }) => config(seen, &message, vec!["backstopctl postfix check".to_owned()]),
+        Err(Failure::ReaderGone) => config(seen, "postconf(1) does not answer", Vec::new()),
+    })
 }
 
 fn no_simulator(problem: &NoSimulator) -> Looked {

@@ -148,7 +148,7 @@ impl<'a> Test<'a> {
         };
         if self.until(sent.deadline, here)?.is_none() {
             let look =
-                vec![self.ready.postfix.log_line(&sent.queue_id), self.ready.postfix.command_line("postqueue -p")];
+                vec![self.ready.postfix.log_line(&sent.queue_id), self.ready.postfix.command_line("postqueue", "-p")];
             let cause = "Postfix cannot reach the self-test's socket, or has much to do; the mail log says which";
             return Ok(trouble("Postfix hands it to the simulator", "nothing came", cause, look));
         }
