@@ -242,9 +242,13 @@ fn a_missing_route_is_said_with_the_command_that_adds_it_and_nothing_is_sent() {
     let run = run(&rig, &[]);
     run.assert(78, &[("postfix", "ok"), ("route", "failed"), ("sent", "not shown")]);
     let told = run.told("route");
-    let want = "'transport_maps = inline:{ other.test=smtp:[127.0.0.1]:1 }, \
-                inline:{ backstop-selftest.invalid=lmtp:unix:backstop/selftest.sock }'";
-    assert!(told.contains(want), "{told}");
+    let socket = rig.daemon.milter_socket().with_file_name("selftest.sock");
+    let want = format!(
+        "'transport_maps = inline:{{ other.test=smtp:[127.0.0.1]:1 }}, \
+         inline:{{ backstop-selftest.invalid=lmtp:unix:{} }}'",
+        socket.display()
+    );
+    assert!(told.contains(&want), "{want}: {told}");
     assert_clean(&rig);
     // The command, literally; a reload is needed, and that is said, too.
     let look = run.steps["route"]["look"].as_array().cloned().unwrap_or_default();
@@ -264,6 +268,7 @@ fn a_missing_route_is_said_with_the_command_that_adds_it_and_nothing_is_sent() {
         run => Err(said(&run.output)),
     });
     assert_clean(&rig);
+    assert!(!socket.exists());
 }
 
 #[test]

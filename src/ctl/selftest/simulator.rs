@@ -25,6 +25,8 @@ const LINE_BYTES: u64 = 4096;
 const MESSAGE_BYTES: u64 = 1 << 20;
 /// Recipients of a message, connections at a time.
 const MOST: usize = 50;
+/// Most arrivals that are written down: a run has a tenth of it, and anybody may write to its addresses meanwhile.
+const ARRIVALS: usize = 200;
 
 /// A recipient of a message of this run that Postfix handed to us.
 #[derive(Clone, Debug)]
@@ -64,11 +66,14 @@ impl Simulator {
     /// [`NoSimulator`] when the socket is in use or cannot be made.
     pub fn start(path: &Path, owner: Option<u32>, run: &str) -> Result<Simulator, NoSimulator> {
         let failed = |error| NoSimulator::Io(path.display().to_string(), error);
-        if UnixStream::connect(path).is_ok() {
-            return Err(NoSimulator::Taken(path.display().to_string()));
-        }
-        if fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
-            fs::remove_file(path).map_err(failed)?;
+        let is_socket = fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket());
+        match UnixStream::connect(path).map_err(|error| (error.kind(), error)) {
+            Ok(_) => return Err(NoSimulator::Taken(path.display().to_string())),
+            Err((io::ErrorKind::ConnectionRefused, _)) if is_socket => fs::remove_file(path).map_err(failed)?,
+            // Nothing is there, or a file, which bind(2) leaves alone.
+            Err((io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound, _)) => {}
+            // Somebody's whom we may not ask.
+            Err((_, error)) => return Err(failed(error)),
         }
         // lmtp(8) is Postfix's user. Only root can give the socket away; anybody else who may write here opens it, and
         // the directory keeps others out. The mode is there from the start, and the owner goes to no link's target: the
@@ -189,9 +194,10 @@ impl Session<'_> {
                 "soft" => "552 5.2.2 mailbox full: the self-test's soft bounce\r\n",
                 _ => "250 2.0.0 kept\r\n",
             });
-            if is_ours {
-                let arrived = Arrived { reverse_path: reverse_path.to_owned(), local_part, message: message.clone() };
-                self.arrived.lock().unwrap_or_else(PoisonError::into_inner).push(arrived);
+            let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+            if is_ours && arrived.len() < ARRIVALS {
+                let (reverse_path, message) = (reverse_path.to_owned(), message.clone());
+                arrived.push(Arrived { reverse_path, local_part, message });
             }
         }
         replies
@@ -280,6 +286,26 @@ mod tests {
         assert!(arrived[0].message.ends_with(b"\r\n.\r\n"), "the dot is undone");
         drop(simulator);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_no_socket_is_left_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("selftest.sock");
+        fs::write(&path, "words").expect("writable");
+        assert!(matches!(Simulator::start(&path, None, "77"), Err(NoSimulator::Io(..))));
+        assert_eq!(fs::read_to_string(&path).expect("it stays"), "words");
+    }
+
+    #[test]
+    fn of_notifications_without_end_some_are_written_down() {
+        let arrived = Mutex::default();
+        let session = Session { arrived: &arrived, mark: "X: 77" };
+        for _ in 0..10 {
+            let replies = session.take("", &vec!["return@backstop-selftest.invalid".to_owned(); MOST], Vec::new());
+            assert_eq!(replies.lines().count(), MOST, "each is answered");
+        }
+        assert_eq!(arrived.lock().expect("no panic").len(), ARRIVALS);
     }
 
     #[test]
