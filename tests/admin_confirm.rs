@@ -59,6 +59,17 @@ async fn a_confirmed_bounce_suppresses_and_its_confirmation_can_be_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_set_back_makes_nobody_active_before_a_confirmation() {
+    let backstop = start().await;
+    let ahead = jiff::Timestamp::now() + std::time::Duration::from_secs(3600);
+    backstop.record("joe@example.org", ahead, hard_bounce()).await;
+    assert_eq!(state(&backstop, "joe@example.org").await, "bounced", "else this proves nothing");
+    let event = backstop.record("joe@example.org", a_minute_ago(), unverified()).await;
+    let tried = backstop.post(&format!("/v1/events/{event}/confirm?dry_run=true"), &because()).await.json();
+    assert_eq!((&tried["before"], &tried["after"]), (&json!("bounced"), &json!("bounced")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_a_response_that_nothing_vouches_for_is_confirmed() {
     let backstop = start().await;
     let local = backstop.bounce("joe@example.org").await;

@@ -70,7 +70,7 @@ pub(super) async fn one(
     };
     let policy = app.service.in_force().policy.clone();
     // A moment later than the event: facts of the future do not count.
-    let now = Timestamp::now().max(now);
+    let now = after.present(contact.present(Timestamp::now().max(now)));
     let after = fold(&after, &policy, now);
     Ok(json(&ConfirmAnswer {
         target: id,
@@ -209,7 +209,7 @@ fn newly_suppressed(store: &Store, targets: &[Event], policy: &Policy, now: Time
     let mut suppressed = 0;
     for (address, targets) in by_contact {
         let contact = contact_of(store, Some(address))?;
-        let active = |contact: &Contact| fold(contact, policy, now).state == Stands::Active;
+        let active = |contact: &Contact| fold(contact, policy, contact.present(now)).state == Stands::Active;
         suppressed += u64::from(active(&contact) && !active(&tried(contact, &targets, now)));
     }
     Ok(suppressed)
