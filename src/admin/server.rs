@@ -11,7 +11,7 @@ use super::linger::Lingering;
 use super::peer::Peers;
 use super::routes::{self, App};
 use crate::hooks::Hooks;
-use crate::ops::event::{LogEvent, measure, say, strain};
+use crate::ops::event::strain;
 use crate::service::Service;
 use axum::Router;
 use axum::extract::Request;
@@ -43,7 +43,6 @@ const STRANGER_TIME: Duration = Duration::from_secs(5);
 const LOOK_UP_TIME: Duration = Duration::from_secs(10);
 /// Longest time a stopping server lets requests finish.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-
 /// Of this, the time in which somebody who was let in asks for the first time.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
@@ -308,21 +307,16 @@ async fn admit(
         let (uid, gid) = match hidden {
             None => (peer.uid(), peer.gid()),
             Some(connection) => {
-                let told = peers.ask(connection);
-                measure::peer_told(told.is_ok());
-                told.map(|peer| (peer.uid, peer.gid))?
+                let told = peers.ask(connection).inspect(|_| strain::peer_told());
+                let peer = told.inspect_err(|error| strain::peer_unknown(&error.to_string()))?;
+                (peer.uid, peer.gid)
             }
         };
         Ok::<_, io::Error>(access::look_up(uid, gid, &settings))
     });
     let caller = match tokio::time::timeout(LOOK_UP_TIME, look_up).await {
         Ok(Ok(Ok(caller))) => caller,
-        Ok(Ok(Err(error))) => {
-            if measure::is_time_to_tell_of_peers() {
-                say(&LogEvent::PeerUnknown { problem: &error.to_string() });
-            }
-            return refuse(stream, routes::somebody(&error), &strangers, until).await;
-        }
+        Ok(Ok(Err(error))) => return refuse(stream, routes::somebody(&error), &strangers, until).await,
         Ok(Err(_)) | Err(_) => {
             tracing::warn!(uid = peer.uid(), "the groups of a peer of the admin socket cannot be looked up");
             return;

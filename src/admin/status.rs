@@ -100,11 +100,6 @@ pub fn open_alerts(daemon: &dyn Daemon, watch: &Watch, asking: Option<&str>) -> 
     let mut alerts = alerts(&daemon.config_state(), measure::is_writable(), &event::counters(), watch);
     let failing = daemon.hooks().and_then(|hooks| hooks.failing(asking, Timestamp::now()));
     alerts.extend(failing.map(|Raised { code, message }| Alert { code, message }));
-    alerts.extend((!measure::peers_are_told()).then(|| {
-        let message = "users of the admin socket but root are refused: backstopd-peer, which tells who connects, did not \
-                       answer when last asked; systemctl start backstopd-peer.socket";
-        Alert { code: "peers-unknown".to_owned(), message: message.to_owned() }
-    }));
     alerts
 }
 

@@ -332,15 +332,15 @@ pub fn say(event: &LogEvent<'_>) {
     }
     LAST[place].store(Timestamp::now().as_millisecond(), Relaxed);
     // Strangers can cause these as fast as they connect; what they sent is no reason to fill a disk.
-    if matches!(event, LogEvent::ProtocolError { .. } | LogEvent::OverLimit { .. }) {
-        match strain::BURST[usize::from(matches!(event, LogEvent::OverLimit { .. }))].line() {
-            None => return,
-            Some(0) => {}
-            Some(left_out) => {
-                tracing::warn!("{}", event.line().number("left_out", left_out));
-                return;
-            }
-        }
+    let burst = match event {
+        LogEvent::ProtocolError { .. } => Some(&strain::PROTOCOL_ERRORS),
+        LogEvent::OverLimit { .. } => Some(&strain::OVER_LIMITS),
+        _ => None,
+    };
+    match burst.map(strain::Burst::line) {
+        None | Some(Some(0)) => {}
+        Some(None) => return,
+        Some(Some(left_out)) => return tracing::warn!("{}", event.line().number("left_out", left_out)),
     }
     match EVENTS[place].1 {
         Level::ERROR if tracing::enabled!(Level::ERROR) => tracing::error!("{}", event.line()),

@@ -7,7 +7,7 @@
 use crate::classify::{BounceType, Category, provider};
 use crate::policy::{Authority, Response, SkipReason};
 use crate::report::Kind;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A number that only grows.
@@ -372,28 +372,6 @@ pub fn commit_failures() -> u64 {
 /// Whether the last write succeeded.
 pub fn is_writable() -> bool {
     !NOT_WRITABLE.load(Relaxed)
-}
-
-static PEER_UNTOLD: AtomicBool = AtomicBool::new(false);
-/// Seconds since 1970, when it was last said that peers of the admin socket are unknown; 0 for never.
-static UNTOLD_SAID: AtomicI64 = AtomicI64::new(0);
-
-/// A peer of the admin socket that the daemon cannot see was asked for, and told or not.
-pub fn peer_told(told: bool) {
-    PEER_UNTOLD.store(!told, Relaxed);
-}
-
-/// Whether the last peer that was asked for was told.
-pub fn peers_are_told() -> bool {
-    !PEER_UNTOLD.load(Relaxed)
-}
-
-/// Once a minute: whoever connects in vain does not fill the log.
-pub fn is_time_to_tell_of_peers() -> bool {
-    let now = jiff::Timestamp::now().as_second();
-    let said = UNTOLD_SAID.load(Relaxed);
-    // Also where the clock was set back.
-    (now - said).unsigned_abs() >= 60 && UNTOLD_SAID.compare_exchange(said, now, Relaxed, Relaxed).is_ok()
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const TOLD_FOR: Duration = Duration::from_secs(60);
 /// Between two lines about the same strain lies at least so much time.
 const QUIET: Duration = Duration::from_secs(10);
+/// The same for peers of the admin socket who are unknown: whoever connects in vain does not fill the log.
+const QUIET_OF_PEERS: Duration = Duration::from_secs(60);
 /// After a jump of the clock nothing old is let go of for so long.
 pub const STEADY: Duration = Duration::from_secs(86_400);
 
@@ -29,15 +31,17 @@ struct Met {
     logged: AtomicU64,
     left_out: AtomicU64,
     why: Mutex<String>,
+    quiet: Duration,
 }
 
 impl Met {
-    const fn never() -> Met {
+    const fn never(quiet: Duration) -> Met {
         Met {
             last: AtomicU64::new(0),
             logged: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
             why: Mutex::new(String::new()),
+            quiet,
         }
     }
 
@@ -46,7 +50,8 @@ impl Met {
         let now = seconds() + 1;
         self.last.store(now, Relaxed);
         let logged = self.logged.load(Relaxed);
-        let due = logged == 0 || now - logged >= QUIET.as_secs();
+        // Another thread may have logged it in a later second than ours.
+        let due = logged == 0 || now.saturating_sub(logged) >= self.quiet.as_secs();
         if due && self.logged.compare_exchange(logged, now, Relaxed, Relaxed).is_ok() {
             why.clone_into(&mut self.why.lock().unwrap_or_else(PoisonError::into_inner));
             return Some(self.left_out.swap(0, Relaxed));
@@ -61,12 +66,18 @@ impl Met {
         let lately = last != 0 && seconds() + 1 - last <= within.as_secs();
         lately.then(|| self.why.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
+
+    /// It is over.
+    fn forget(&self) {
+        self.last.store(0, Relaxed);
+    }
 }
 
-static NO_ACCEPT: Met = Met::never();
-static CROWDED: Met = Met::never();
-static DAMAGED: Met = Met::never();
-static JUMPED: Met = Met::never();
+static NO_ACCEPT: Met = Met::never(QUIET);
+static CROWDED: Met = Met::never(QUIET);
+static DAMAGED: Met = Met::never(QUIET);
+static JUMPED: Met = Met::never(QUIET);
+static UNKNOWN_PEERS: Met = Met::never(QUIET_OF_PEERS);
 
 /// Says that a limit is reached, and how many times more it was since the last line about it.
 fn say_limit(limit: &str, left_out: u64) {
@@ -89,8 +100,8 @@ pub(super) struct Burst {
 /// Lines of one kind in [`QUIET`]; further ones are counted only.
 const LINES: u64 = 50;
 
-/// Of `protocol-error` and `over-limit`.
-pub(super) static BURST: [Burst; 2] = [const { Burst::none() }; 2];
+pub(super) static PROTOCOL_ERRORS: Burst = Burst::none();
+pub(super) static OVER_LIMITS: Burst = Burst::none();
 
 impl Burst {
     const fn none() -> Burst {
@@ -142,6 +153,18 @@ pub fn clock_jumped(seconds: i64) {
     say(&LogEvent::ClockJumped { seconds });
 }
 
+/// Who connected to the admin socket was asked for, and not told.
+pub fn peer_unknown(problem: &str) {
+    if UNKNOWN_PEERS.met(problem).is_some() {
+        say(&LogEvent::PeerUnknown { problem });
+    }
+}
+
+/// Who connected to the admin socket was asked for, and told.
+pub fn peer_told() {
+    UNKNOWN_PEERS.forget();
+}
+
 /// Whether the clock has not jumped since the start, or for a day.
 pub fn clock_is_steady() -> bool {
     JUMPED.lately(STEADY).is_none()
@@ -169,6 +192,11 @@ pub fn now() -> Vec<(&'static str, String)> {
         let message = format!("the clock jumped {how}: nobody is released and nothing old is let go of for a day");
         now.push(("clock-jumped", message));
     }
+    if UNKNOWN_PEERS.lately(Duration::MAX).is_some() {
+        let message = "users of the admin socket but root are refused: backstopd-peer, which tells who connects, did not \
+                       answer when last asked; systemctl start backstopd-peer.socket";
+        now.push(("peers-unknown", message.to_owned()));
+    }
     now
 }
 
@@ -187,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_is_met_often_is_logged_once_and_told_for_a_while() {
-        let met = Met::never();
+        let met = Met::never(QUIET);
         assert_eq!(met.lately(TOLD_FOR), None);
         assert_eq!(met.met("first"), Some(0));
         for _ in 0..1000 {
@@ -196,5 +224,15 @@ mod tests {
         assert_eq!(met.lately(TOLD_FOR).as_deref(), Some("first"));
         met.logged.store(0, Relaxed);
         assert_eq!(met.met("later"), Some(1000));
+        met.forget();
+        assert_eq!(met.lately(Duration::MAX), None);
+    }
+
+    #[test]
+    fn a_line_of_a_later_second_keeps_one_of_ours_quiet() {
+        let met = Met::never(QUIET);
+        assert_eq!(met.met("first"), Some(0));
+        met.logged.store(seconds() + 5, Relaxed);
+        assert_eq!(met.met("again"), None);
     }
 }
