@@ -139,7 +139,7 @@ fn every_exit_status_is_explained() {
     assert_eq!(numbers(&client, ".It "), wanted);
 
     let daemon = section(&page("backstopd.8"), ".SH EXIT STATUS");
-    let mut wanted = source::numbers("src/ops/daemon.rs", "exit_code").expect("readable");
+    let mut wanted = source::numbers("src/ops/daemon/failure.rs", "exit_code").expect("readable");
     wanted.extend([0, 64]); // in good order; the command line cannot be used (src/bin/backstopd.rs)
     wanted.sort_unstable();
     assert_eq!(numbers(&daemon, ""), wanted);

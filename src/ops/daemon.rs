@@ -4,28 +4,32 @@
 //! In: a configuration that was read. Called by `backstopd`. Everything that can fail at the start has its exit
 //! code of sysexits.h.
 
+mod failure;
+mod running;
+
+pub use failure::{Failure, explain};
+
 use super::clock;
-use super::config::{Config, ConfigError, LogAddresses};
+use super::config::{Config, LogAddresses};
 use super::event::{AddressKey, LogEvent, say, set_addresses};
-use super::privileges::{self, PrivilegeError};
-use super::release::{LastRun, release_hourly};
+use super::privileges;
+use super::release::release_hourly;
 use super::rule_files;
 use super::signals::{Asked, Signals};
 use super::systemd::{self, Passed};
-use super::watchdog::{self, Watched};
-use crate::admin::server::{ConfigState, LastRelease};
 use crate::authority::keys::KeysError;
 use crate::authority::{FeedbackLoops, KeyRing, Signatures, Tokens};
-use crate::classify::{RuleError, Rules};
-use crate::hooks::{Hooks, Raised};
-use crate::outbound::{Domains, Mode};
+use crate::classify::Rules;
+use crate::hooks::Hooks;
+use crate::outbound::Domains;
 use crate::service::{InForce, Service};
-use crate::store::{Store, StoreError};
-use crate::{admin, authority, hooks, milter};
+use crate::store::Store;
+use crate::{admin, authority, milter};
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use running::{Running, locked};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -38,65 +42,6 @@ const EXPIRY: Duration = Duration::from_secs(86_400);
 
 /// Files that others than the milter's connections may want: the admin socket's crowd, the store, hooks, the DNS.
 const FILES_OF_OTHERS: u64 = 256;
-
-/// Why the daemon cannot start, or did not end in good order.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The operator's rules cannot be used.
-    #[error(transparent)]
-    Rules(#[from] RuleError),
-    /// Domains are to be checked, and the DNS cannot be asked.
-    #[error("[dns]: {0}")]
-    Dns(String),
-    /// The key for hashing addresses cannot be had.
-    #[error("[log] hash_key_file {}: {source}", file.display())]
-    HashKey {
-        /// Which file.
-        file: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The keys of tokens cannot be used.
-    #[error("[authority] keys: {0}")]
-    Keys(#[from] KeysError),
-    /// The store cannot be opened, rebuilt or closed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A socket cannot be listened on.
-    #[error("{0}")]
-    Listen(std::io::Error),
-    /// It is root, and cannot or must not go on as somebody else.
-    #[error(transparent)]
-    Privileges(#[from] PrivilegeError),
-    /// The system refuses what every daemon needs.
-    #[error("{0}")]
-    System(std::io::Error),
-}
-
-impl Failure {
-    /// The exit code (sysexits.h).
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Failure::Config(_) | Failure::Rules(_) | Failure::Dns(_) | Failure::Keys(_) | Failure::HashKey { .. } => 78, // EX_CONFIG
-            Failure::Store(StoreError::InUse { .. } | StoreError::Busy) => 75, // EX_TEMPFAIL
-            Failure::Store(
-                StoreError::NewerSchema { .. }
-                | StoreError::Unopenable { .. }
-                | StoreError::Damaged { .. }
-                | StoreError::Corrupt { .. },
-            ) => 65, // EX_DATAERR: starting again does not help
-            Failure::Store(StoreError::Unwritable { .. }) => 73,               // EX_CANTCREAT
-            Failure::Store(StoreError::Engine(_) | StoreError::Stopped) => 74, // EX_IOERR
-            Failure::Listen(_) => 69,                                          // EX_UNAVAILABLE
-            Failure::Privileges(PrivilegeError::Refused { .. } | PrivilegeError::Left(_)) => 71, // EX_OSERR
-            Failure::Privileges(_) => 78,                                      // EX_CONFIG
-            Failure::System(_) => 71,                                          // EX_OSERR
-        }
-    }
-}
 
 /// Tells a daemon in a user namespace who its peers are, until it is ended.
 ///
@@ -326,131 +271,6 @@ async fn expire_daily(service: Arc<Service>) {
             Err(failure) => say(&LogEvent::ExpireFailed { problem: &failure.to_string() }),
         }
     }
-}
-
-/// What the admin socket tells of the daemon.
-struct Running {
-    milter: Mutex<Option<milter::server::Server>>,
-    config_state: Mutex<ConfigState>,
-    last_release: LastRun,
-    service: Arc<Service>,
-    hooks: Mutex<Option<Arc<Hooks>>>,
-}
-
-impl Running {
-    fn new(file: &Path, service: Arc<Service>) -> Running {
-        let state = ConfigState { file: file.to_owned(), loaded_at: Timestamp::now(), reload_error: None };
-        let (milter, config_state) = (Mutex::new(None), Mutex::new(state));
-        Running { milter, config_state, last_release: LastRun::default(), service, hooks: Mutex::default() }
-    }
-
-    /// The milter's listeners, as `ready` tells them.
-    fn listeners(&self) -> String {
-        let milter = locked(&self.milter);
-        let addresses = milter.iter().flat_map(|milter| milter.addresses());
-        addresses.map(ToString::to_string).collect::<Vec<_>>().join(",")
-    }
-
-    /// What `systemctl status` shows.
-    fn status(&self, service: &Service) -> String {
-        let connections = locked(&self.milter).as_ref().map_or(0, milter::server::Server::connections);
-        let figures = service.store().figures();
-        let mode = match service.in_force().mode {
-            Mode::Enforce => "serving",
-            Mode::Shadow => "serving in shadow mode",
-        };
-        let refused = locked(&self.config_state).reload_error.is_some();
-        let reload = if refused { "; the new configuration cannot be used, the old one serves" } else { "" };
-        format!(
-            "{mode}: {connections} milter connections, {} events, {} contacts{reload}",
-            figures.events, figures.contacts
-        )
-    }
-
-    /// Tells the service manager that all is well, while it is.
-    fn watch(self: &Arc<Running>, service: &Arc<Service>) -> tokio::task::JoinHandle<()> {
-        let prober = locked(&self.milter).as_ref().map(milter::server::Server::prober);
-        let (running, told_of) = (self.clone(), service.clone());
-        let status = Box::new(move || running.status(&told_of));
-        let service = service.clone();
-        tokio::spawn(async move {
-            if let Some(milter) = prober {
-                watchdog::serve(Watched { milter, service, status }).await;
-            }
-        })
-    }
-
-    /// Reads the configuration and the rules again; puts them in force only if all of it can be used.
-    async fn reload(&self, started_with: &Config, service: &Service) {
-        let file = locked(&self.config_state).file.clone();
-        let read = || -> Result<_, Failure> {
-            let config = Config::read(&file)?;
-            let in_force = in_force(&config)?;
-            // Not used before a restart, but better refused now than then.
-            address_key(&config)?;
-            Ok((config, in_force))
-        };
-        match tokio::task::block_in_place(read) {
-            Ok((config, in_force)) => {
-                service.replace(in_force);
-                if let Some(hooks) = locked(&self.hooks).as_ref() {
-                    hooks.replace(config.hooks.clone());
-                }
-                let mut state = locked(&self.config_state);
-                (state.loaded_at, state.reload_error) = (Timestamp::now(), None);
-                let restart = started_with.needs_restart(&config).join(",");
-                say(&LogEvent::Reload { file: &state.file.display().to_string(), restart: &restart });
-            }
-            Err(failure) => {
-                let problem = explain(&failure);
-                say(&LogEvent::ReloadRefused { problem: &problem });
-                locked(&self.config_state).reload_error = Some(problem);
-            }
-        }
-    }
-}
-
-impl admin::server::Daemon for Running {
-    fn milter_connections(&self) -> usize {
-        locked(&self.milter).as_ref().map_or(0, milter::server::Server::connections)
-    }
-
-    fn config_state(&self) -> ConfigState {
-        locked(&self.config_state).clone()
-    }
-
-    fn last_release(&self) -> Option<LastRelease> {
-        *locked(&self.last_release)
-    }
-
-    fn hooks(&self) -> Option<Arc<Hooks>> {
-        locked(&self.hooks).clone()
-    }
-}
-
-impl hooks::Alerts for Running {
-    fn raised(&self, asking: &str) -> Vec<Raised> {
-        let open = admin::open_alerts(self, self.service.watch(), Some(asking));
-        open.into_iter().map(|alert| Raised { code: alert.code, message: alert.message }).collect()
-    }
-}
-
-/// An error with its causes, in one line.
-pub fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
