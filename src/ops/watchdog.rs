@@ -8,7 +8,7 @@ use crate::milter::server::Prober;
 use crate::service::Service;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
 
 /// How often the status is told where nobody watches.
 const STATUS_EVERY: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ pub struct Watched {
 
 /// Looks until it is aborted. What hangs is told once, and again when it goes on.
 pub async fn serve(watched: Watched) {
-    // Two looks and their patience fit into the time.
+    // The wait for a look, and the look, which may take as long, fit into the time.
     let every = sd_notify::watchdog_enabled().map_or(STATUS_EVERY, |time| time / 3);
     let mut due = interval_at(Instant::now() + every, every);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,12 +47,13 @@ pub async fn serve(watched: Watched) {
 
 /// What hangs, if anything does.
 async fn look(watched: &Watched, patience: Duration) -> Option<&'static str> {
-    match timeout(patience, watched.milter.serves()).await {
+    let until = Instant::now() + patience;
+    match timeout_at(until, watched.milter.serves()).await {
         Ok(true) => {}
         _ => return Some("milter"),
     }
     // Nothing is recorded; that it cannot be is an answer, too.
-    match timeout(patience, watched.service.store().record(Vec::new())).await {
+    match timeout_at(until, watched.service.store().record(Vec::new())).await {
         Ok(_) => None,
         Err(_) => Some("store's writer"),
     }
