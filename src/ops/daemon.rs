@@ -202,8 +202,8 @@ async fn serve(
         }
     }
     say(&LogEvent::Ready { milter: &running.listeners(), admin: &config.admin.socket.display().to_string() });
-    systemd::ready(&running.status(&service));
-    let watchdog = running.watch(&service);
+    systemd::ready(&running.status());
+    let watchdog = running.watch();
     let hooks = Hooks::start(service.store().clone(), running.clone(), config.hooks.clone()).await;
     *locked(&running.hooks) = Some(hooks.clone());
     let expiry = tokio::spawn(expire_daily(service.clone()));
@@ -215,8 +215,8 @@ async fn serve(
         match signals.next().await {
             Asked::Reload => {
                 systemd::reloading();
-                running.reload(&config, &service).await;
-                systemd::ready(&running.status(&service));
+                running.reload(&config).await;
+                systemd::ready(&running.status());
             }
             Asked::Stop(signal) => {
                 say(&LogEvent::Stop { signal });
@@ -232,14 +232,7 @@ async fn serve(
     clock.abort();
     let milter = locked(&running.milter).take();
     let drained = async {
-        match milter {
-            Some(milter) if systemd::keeps_connections() => {
-                let connections = milter.stop_handing_over().await;
-                tokio::task::block_in_place(|| systemd::keep(connections));
-            }
-            Some(milter) => milter.stop().await,
-            None => {}
-        }
+        drain(milter).await;
         tokio::join!(admin.stop(), hooks.stop());
     };
     tokio::select! {
@@ -248,6 +241,18 @@ async fn serve(
         _ = signals.stop() => {} // asked twice: at once
     }
     Ok(())
+}
+
+/// Lets messages in hand finish; connections between two are left with the service manager, where it keeps them.
+async fn drain(milter: Option<milter::server::Server>) {
+    match milter {
+        Some(milter) if systemd::keeps_connections() => {
+            let connections = milter.stop_handing_over().await;
+            tokio::task::block_in_place(|| systemd::keep(connections));
+        }
+        Some(milter) => milter.stop().await,
+        None => {}
+    }
 }
 
 /// Lets go of old words and old sends, a while after the start and then daily.

@@ -39,10 +39,10 @@ impl Running {
     }
 
     /// What `systemctl status` shows.
-    pub fn status(&self, service: &Service) -> String {
+    pub fn status(&self) -> String {
         let connections = locked(&self.milter).as_ref().map_or(0, milter::server::Server::connections);
-        let figures = service.store().figures();
-        let mode = match service.in_force().mode {
+        let figures = self.service.store().figures();
+        let mode = match self.service.in_force().mode {
             Mode::Enforce => "serving",
             Mode::Shadow => "serving in shadow mode",
         };
@@ -55,11 +55,10 @@ impl Running {
     }
 
     /// Tells the service manager that all is well, while it is.
-    pub fn watch(self: &Arc<Running>, service: &Arc<Service>) -> tokio::task::JoinHandle<()> {
+    pub fn watch(self: &Arc<Running>) -> tokio::task::JoinHandle<()> {
         let prober = locked(&self.milter).as_ref().map(milter::server::Server::prober);
-        let (running, told_of) = (self.clone(), service.clone());
-        let status = Box::new(move || running.status(&told_of));
-        let service = service.clone();
+        let (running, service) = (self.clone(), self.service.clone());
+        let status = Box::new(move || running.status());
         tokio::spawn(async move {
             if let Some(milter) = prober {
                 watchdog::serve(Watched { milter, service, status }).await;
@@ -68,7 +67,7 @@ impl Running {
     }
 
     /// Reads the configuration and the rules again; puts them in force only if all of it can be used.
-    pub async fn reload(&self, started_with: &Config, service: &Service) {
+    pub async fn reload(&self, started_with: &Config) {
         let file = locked(&self.config_state).file.clone();
         let read = || -> Result<_, Failure> {
             let config = Config::read(&file)?;
@@ -79,7 +78,7 @@ impl Running {
         };
         match tokio::task::block_in_place(read) {
             Ok((config, in_force)) => {
-                service.replace(in_force);
+                self.service.replace(in_force);
                 if let Some(hooks) = locked(&self.hooks).as_ref() {
                     hooks.replace(config.hooks.clone());
                 }
