@@ -14,7 +14,7 @@ use crate::ops::event::{LogEvent, measure, say, strain};
 use connection::Connection;
 pub use handover::{HandedOver, Opening};
 pub use listener::Bound;
-use listener::Listener;
+use listener::{Listener, Stream};
 use probe::Given;
 pub use probe::Prober;
 use std::io;
@@ -261,21 +261,14 @@ impl<J: Judge> Acceptor<J> {
         handed_over
     }
 
-    fn serve(&self, stream: listener::Stream, connections: &mut Connections) {
+    fn serve(&self, stream: Stream, connections: &mut Connections) {
         measure::MILTER_CONNECTIONS.add(1);
         let counted = Counted::new(self.open.clone());
         if counted.0.load(Ordering::Relaxed) > self.settings.connections {
             strain::too_many_connections(self.settings.connections);
             return;
         }
-        let connection = self.connection();
-        connections.spawn(async move {
-            let _counted = counted;
-            match stream {
-                listener::Stream::Unix(stream) => left(connection.serve(stream).await, UnixStream::into_std),
-                listener::Stream::Tcp(stream) => left(connection.serve(stream).await, TcpStream::into_std),
-            }
-        });
+        connections.spawn(converse(self.connection(), stream, None, counted));
     }
 
     /// Takes what came by another way than the listener.
@@ -285,37 +278,38 @@ impl<J: Judge> Acceptor<J> {
             Given::Probe(stream) => {
                 connections.spawn(async move {
                     // It says good-bye, or is gone; there is nothing to go on with.
-                    _ = connection.serve(stream).await;
+                    _ = connection.serve(stream, None).await;
                     None
                 });
             }
-            Given::Resumed(HandedOver { stream, opening }) => {
-                let counted = Counted::new(self.open.clone());
-                match listener::Stream::passed(stream) {
-                    Ok(stream) => {
-                        _ = connections.spawn(async move {
-                            let _counted = counted;
-                            match stream {
-                                listener::Stream::Unix(stream) => {
-                                    left(connection.resume(stream, opening).await, UnixStream::into_std)
-                                }
-                                listener::Stream::Tcp(stream) => {
-                                    left(connection.resume(stream, opening).await, TcpStream::into_std)
-                                }
-                            }
-                        })
-                    }
-                    Err(error) => {
-                        let problem = format!("a connection that was handed over cannot be used: {error}");
-                        say(&LogEvent::ProtocolError { queue_id: "-", problem: &problem });
-                    }
+            Given::Resumed(HandedOver { stream, opening }) => match Stream::passed(stream) {
+                Ok(stream) => {
+                    let counted = Counted::new(self.open.clone());
+                    connections.spawn(converse(connection, stream, Some(opening), counted));
                 }
-            }
+                Err(error) => {
+                    let problem = format!("a connection that was handed over cannot be used: {error}");
+                    say(&LogEvent::ProtocolError { queue_id: "-", problem: &problem });
+                }
+            },
         }
     }
 
     fn connection(&self) -> Connection<J> {
         Connection::new(self.settings.clone(), self.judge.clone(), self.stop.clone())
+    }
+}
+
+/// Serves a connection from its beginning, or from where another process left it; gives back what is to be handed over.
+async fn converse<J: Judge>(
+    connection: Connection<J>,
+    stream: Stream,
+    opening: Option<Opening>,
+    _counted: Counted,
+) -> Option<HandedOver> {
+    match stream {
+        Stream::Unix(stream) => left(connection.serve(stream, opening).await, UnixStream::into_std),
+        Stream::Tcp(stream) => left(connection.serve(stream, opening).await, TcpStream::into_std),
     }
 }
 

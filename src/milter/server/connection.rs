@@ -102,21 +102,13 @@ impl<J: Judge> Connection<J> {
         Connection { settings, judge, stop }
     }
 
-    /// Serves it to its end, or until it is to be handed over: then gives it back with how it began.
-    pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) -> Option<(S, Opening)> {
-        let opening = Opening::new(self.judge.wanted());
-        self.converse(stream, opening).await
-    }
-
-    /// Goes on with a connection that another process began.
-    pub async fn resume<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, opening: Opening) -> Option<(S, Opening)> {
-        self.converse(stream, opening).await
-    }
-
-    async fn converse<S>(mut self, stream: S, opening: Opening) -> Option<(S, Opening)>
+    /// Serves it to its end, or until it is to be handed over: then gives it back with how it began. One that another
+    /// process began has its opening.
+    pub async fn serve<S>(mut self, stream: S, opening: Option<Opening>) -> Option<(S, Opening)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let opening = opening.unwrap_or_else(|| Opening::new(self.judge.wanted()));
         let heard = Instant::now();
         let mut conversation = Conversation {
             stream,
@@ -461,7 +453,7 @@ mod tests {
         let (_keep, stop) = watch::channel(Stop::No);
         let writes = Arc::new(Mutex::new(Vec::new()));
         let tape = Tape { told, writes: writes.clone() };
-        Connection::new(Arc::new(settings), Arc::new(DeleteAll), stop).serve(tape).await;
+        Connection::new(Arc::new(settings), Arc::new(DeleteAll), stop).serve(tape, None).await;
         std::mem::take(&mut writes.lock().unwrap())
     }
 
