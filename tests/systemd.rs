@@ -25,7 +25,17 @@ mod privileges;
 #[path = "systemd/units.rs"]
 mod units;
 
-use std::process::Command;
+use std::process::{Child, Command};
+
+/// A process that is killed with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// Whether a program is there; says loudly if it is not.
 fn there_is(program: &str) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! The users are real ones, most of them without a name: of such a user counts the group that it comes with. Takes root.
 
+use crate::Process;
 use crate::rig::{PATIENCE, tail, within};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -14,7 +15,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 /// The daemon's user and group.
@@ -27,15 +28,6 @@ const DAEMON: u32 = 1;
 const BIN: u32 = 2;
 const OTHERS: u32 = 64_203;
 const NOBODY: u32 = 65_534;
-
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 struct Place {
     directory: tempfile::TempDir,

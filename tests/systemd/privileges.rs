@@ -1,5 +1,6 @@
 //! Started as root: who it is afterwards.
 
+use crate::Process;
 use crate::rig::{PATIENCE, tail, within};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
@@ -8,7 +9,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// A directory of root's, in which the daemon may write its store only.
 struct Place {
@@ -63,15 +64,6 @@ impl Place {
     }
 }
 
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// The lines of /proc/PID/status.
 fn status(process: u32) -> HashMap<String, String> {
     let text = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
@@ -83,7 +75,7 @@ fn status(process: u32) -> HashMap<String, String> {
 fn started_as_root_it_binds_reads_its_secrets_and_gives_root_up_for_good() {
     let Some(place) = Place::of_root() else { return };
     let log = File::create(place.path("log")).expect("writable");
-    let mut running = Running(place.command("nobody").stderr(log).spawn().expect("it can be started"));
+    let mut running = Process(place.command("nobody").stderr(log).spawn().expect("it can be started"));
     let ready = || tail(&place.path("log")).contains("event=ready");
     within(PATIENCE, || if ready() { Ok(()) } else { Err(tail(&place.path("log"))) });
     let status = status(running.0.id());
