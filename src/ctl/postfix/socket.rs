@@ -56,8 +56,8 @@ pub fn findings(asked: &Asked<'_>) -> Vec<Finding> {
     let Ok((listener, address)) = asked.ours.listener(asked.postfix) else { return Vec::new() };
     match listener {
         ListenAddress::Inet(_) => {
-            let to = address.trim_start_matches("inet:").to_owned();
-            let connected = TcpStream::connect(&to).and_then(|stream| {
+            let to = address.trim_start_matches("inet:").parse().map_err(io::Error::other);
+            let connected = to.and_then(|to| TcpStream::connect_timeout(&to, PATIENCE)).and_then(|stream| {
                 stream.set_read_timeout(Some(PATIENCE))?;
                 negotiate(stream)
             });
