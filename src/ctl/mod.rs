@@ -3,7 +3,7 @@
 //! In: the command line ([`Arguments`]). Out: the exit status of SPEC 9. `client` speaks to the daemon;
 //! `show`, `explain`, `list`, `change`, `undo`, `confirm`, `entries`, `activity`, `attributes`, `bulk`, `ingest`, `events`, `hooks`, `policy`,
 //! `campaigns`, `report`, `top` and `selftest` ask it; `backup` takes a copy from it; `offline`, `keys`, `postfix`, `completions` and most of
-//! `db` need no daemon; `part` holds a file until it is whole; `table` aligns columns and keeps
+//! `db` need no daemon; `part` holds a file until it is whole; `interrupt` catches signals; `table` aligns columns and keeps
 //! hostile text from the terminal. Answers go to standard output, everything else to standard error.
 
 mod activity;
@@ -25,6 +25,7 @@ mod exit;
 mod explain;
 mod hooks;
 mod ingest;
+mod interrupt;
 mod keys;
 mod list;
 mod mailbox;

@@ -1,10 +1,10 @@
 //! A file under another name until it is whole. The name goes when the command fails, and when it is interrupted.
 
+use super::interrupt::at_signals;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// What to remove; nothing more once the file has its name.
 type Name = Arc<Mutex<Option<PathBuf>>>;
@@ -16,20 +16,11 @@ impl Unfinished {
     /// Of a file that has just been made.
     pub fn of(file: &Path) -> io::Result<Unfinished> {
         let part = Unfinished(Arc::new(Mutex::new(Some(file.to_owned()))));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let entered = runtime.enter();
-        let kinds = [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()];
-        for kind in kinds {
-            let (name, mut signal) = (part.0.clone(), signal(kind)?);
-            runtime.spawn(async move {
-                if signal.recv().await.is_some() {
-                    remove(&name);
-                    std::process::exit(128 + kind.as_raw_value());
-                }
-            });
-        }
-        drop(entered);
-        std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+        let name = part.0.clone();
+        at_signals(move |status| {
+            remove(&name);
+            std::process::exit(status);
+        })?;
         Ok(part)
     }
 

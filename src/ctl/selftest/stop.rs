@@ -2,11 +2,11 @@
 //! second signal ends it at once.
 
 use crate::ctl::exit::{Exit, Failure};
+use crate::ctl::interrupt::at_signals;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// How often somebody who waits looks.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -15,7 +15,8 @@ pub const TICK: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Stop {
     asked: Arc<AtomicBool>,
-    by: Arc<AtomicI32>,
+    /// That of the signal; 0 where there was none.
+    status: Arc<AtomicI32>,
 }
 
 impl Stop {
@@ -26,37 +27,31 @@ impl Stop {
     pub fn at_signals() -> Result<Stop, Failure> {
         let refused = |error: io::Error| Failure::new(Exit::Unavailable, format!("cannot start: {error}"));
         let stop = Stop::when(Arc::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
-        let entered = runtime.enter();
-        for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()] {
-            let (mut signal, stop) = (signal(kind).map_err(refused)?, stop.clone());
-            runtime.spawn(async move {
-                while signal.recv().await.is_some() {
-                    if stop.asked.swap(true, Ordering::Relaxed) {
-                        std::process::exit(128 + kind.as_raw_value());
-                    }
-                    stop.by.store(kind.as_raw_value(), Ordering::Relaxed);
-                }
-            });
-        }
-        drop(entered);
-        std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+        let heard = stop.clone();
+        let act = move |status| {
+            // First: whoever sees that it is asked also asks by what.
+            heard.status.store(status, Ordering::SeqCst);
+            if heard.asked.swap(true, Ordering::SeqCst) {
+                std::process::exit(status);
+            }
+        };
+        at_signals(act).map_err(refused)?;
         Ok(stop)
     }
 
     /// When this becomes true.
     pub fn when(asked: Arc<AtomicBool>) -> Stop {
-        Stop { asked, by: Arc::default() }
+        Stop { asked, status: Arc::default() }
     }
 
     /// Whether all is to end.
     pub fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// The exit status that a signal asks for; none where there was none.
     pub fn status(&self) -> Option<i32> {
-        Some(self.by.load(Ordering::Relaxed)).filter(|by| *by > 0).map(|by| 128 + by)
+        Some(self.status.load(Ordering::SeqCst)).filter(|status| *status > 0)
     }
 
     /// Reads from a socket with a short time-out, at most so long for one read.
