@@ -135,7 +135,7 @@ fn every_exit_status_is_explained() {
     };
     let client = section(&page("backstopctl.1"), ".Sh EXIT STATUS");
     let mut wanted = source::numbers("src/ctl/exit.rs", "Exit").expect("readable");
-    wanted.push(129); // and the other signals that end the writing of a file (src/ctl/part.rs)
+    wanted.push(129); // and the other signals that end the writing of a file (src/ctl/interrupt.rs)
     assert_eq!(numbers(&client, ".It "), wanted);
 
     let daemon = section(&page("backstopd.8"), ".SH EXIT STATUS");

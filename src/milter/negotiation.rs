@@ -16,6 +16,9 @@ pub const VERSION: u32 = 6;
 /// The oldest version we speak; version 1 had a shorter negotiation.
 pub const OLDEST_VERSION: u32 = 2;
 
+/// What Postfix offers (3.7): every action and protocol step that it has. For who looks whether a milter answers.
+pub const POSTFIX_OFFERS: &[u8] = b"O\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff";
+
 /// Changes a milter may ask for at the end of a message (`SMFIF_*`).
 pub mod actions {
     /// Add or insert header fields.

@@ -6,7 +6,7 @@ use super::configuration::below;
 use super::finding::{Finding, Level};
 use super::value::quoted;
 use crate::milter::ListenAddress;
-use crate::milter::negotiation::VERSION;
+use crate::milter::negotiation::POSTFIX_OFFERS;
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups, initgroups, setegid, seteuid, setgroups};
 use std::ffi::CString;
 use std::io::{self, Read, Write};
@@ -214,8 +214,7 @@ fn as_user<T>(who: &Who, does: impl FnOnce() -> T) -> Option<T> {
 
 /// Offers what Postfix offers, and waits for the answer of a milter.
 fn negotiate(mut stream: impl Read + Write) -> io::Result<()> {
-    let words = [VERSION, 0x1ff, 0x1f_ffff].map(u32::to_be_bytes).concat();
-    stream.write_all(&[&13u32.to_be_bytes()[..], b"O", &words].concat())?;
+    stream.write_all(&[&13u32.to_be_bytes()[..], POSTFIX_OFFERS].concat())?;
     let mut answer = [0; 5];
     stream.read_exact(&mut answer)?;
     if answer[4] != b'O' || u32::from_be_bytes([answer[0], answer[1], answer[2], answer[3]]) < 13 {

@@ -365,6 +365,7 @@ impl Choose for Nobody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::milter::negotiation::POSTFIX_OFFERS as OFFER;
     use crate::milter::{Edit, Limits, Verdict, Wanted};
     use std::sync::Mutex;
     use std::task::Context;
@@ -456,8 +457,6 @@ mod tests {
         Connection::new(Arc::new(settings), Arc::new(DeleteAll), stop).serve(tape, None).await;
         std::mem::take(&mut writes.lock().unwrap())
     }
-
-    const OFFER: &[u8] = b"O\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff";
 
     #[tokio::test]
     async fn all_edits_and_the_verdict_leave_in_one_write_with_whatever_one_read_asked_for() {

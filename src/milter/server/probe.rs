@@ -2,6 +2,7 @@
 //! message begun on it, as Postfix would.
 
 use super::handover::HandedOver;
+use crate::milter::negotiation::POSTFIX_OFFERS;
 use crate::milter::packet::PREFIX;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
@@ -21,8 +22,8 @@ pub struct Prober {
     acceptors: Vec<mpsc::Sender<Given>>,
 }
 
-/// A negotiation (version 6, every action and protocol step that Postfix has), MAIL, and the good-byes.
-const SAYS: [&[u8]; 4] = [b"O\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff", b"M<>\0", b"A", b"Q"];
+/// A negotiation, MAIL, and the good-byes.
+const SAYS: [&[u8]; 4] = [POSTFIX_OFFERS, b"M<>\0", b"A", b"Q"];
 
 impl Prober {
     pub(super) fn new(acceptors: Vec<mpsc::Sender<Given>>) -> Prober {

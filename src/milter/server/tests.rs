@@ -1,14 +1,13 @@
 //! The server against a client of a few lines. What a judge is to do stands in the reverse path.
 
 use super::*;
+use crate::milter::negotiation::POSTFIX_OFFERS as OFFER;
 use crate::milter::packet::Cutter;
 use crate::milter::{Edit, ForwardPath, Limits, SmtpReply, Verdict};
 use std::path::PathBuf;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-
-const OFFER: &[u8] = b"O\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff";
 
 /// Longest wait for anything in a test: a hang is a failure.
 const PATIENCE: Duration = Duration::from_secs(10);

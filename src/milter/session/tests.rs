@@ -1,6 +1,7 @@
 //! Dialogues as lists of pairs: what the MTA says, what it is answered. "-" is no answer at all.
 
 use super::*;
+use crate::milter::negotiation::POSTFIX_OFFERS as POSTFIX;
 use crate::milter::packet::Cutter;
 use std::cell::RefCell;
 
@@ -8,8 +9,7 @@ const WANTED: Wanted =
     Wanted { answer_recipients: false, change_sender: true, change_headers: true, add_recipients: true, helo: true };
 const REFUSING: Wanted = Wanted { answer_recipients: true, ..WANTED };
 
-/// What Postfix 3.7 offers, and what a milter of the first days was offered.
-const POSTFIX: &[u8] = b"O\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff";
+/// What a milter of the first days was offered.
 const OLD: &[u8] = b"O\0\0\0\x02\0\0\0\x3f\0\0\0\x7f";
 
 /// Who connects where mail did not come by SMTP.
