@@ -3,16 +3,22 @@
 use super::attached::Asked;
 use super::configuration::Version;
 use super::finding::{Finding, Level};
-use super::lines::{Change, chroot_of};
+use super::lines::{Change, attach, chroot_of};
 use super::milter::{Milter, Whose};
 use super::value::{elements, seconds};
 use crate::milter::negotiation::VERSION;
 use crate::outbound::SkipAction;
 
+/// A setting that one of our elements is to have.
+type Wanted = (&'static str, String);
+
 /// Everything about one of our elements; the same finding of both lists is told once.
+///
+/// A list is written as a whole, so the commands of a finding also make what those that are as bad or worse want of it:
+/// who pastes one after the other loses nothing.
 pub fn findings(asked: &Asked<'_>) -> Vec<Finding> {
     let postfix = asked.postfix;
-    let mut found: Vec<Finding> = Vec::new();
+    let mut found: Vec<(Finding, Option<Wanted>)> = Vec::new();
     for (list, program) in super::lines::LISTS {
         let of_main = (postfix.value(list), chroot_of(postfix, program, list));
         let own = postfix.running(program).filter(|service| service.own(list).is_some());
@@ -30,7 +36,17 @@ pub fn findings(asked: &Asked<'_>) -> Vec<Finding> {
             }
         }
     }
-    found
+    let wanted: Vec<(Level, Wanted)> =
+        found.iter().filter_map(|(finding, wanted)| Some((finding.level, wanted.clone()?))).collect();
+    let mend = |(finding, wants): (Finding, Option<Wanted>)| match wants {
+        None => finding,
+        Some(_) => {
+            let these = wanted.iter().filter(|(level, _)| *level <= finding.level).map(|(_, wanted)| wanted);
+            let changes = with_settings(asked, &these.collect::<Vec<_>>());
+            asked.mended(finding, &changes)
+        }
+    };
+    found.into_iter().map(mend).collect()
 }
 
 /// A setting of a milter: its own, or else that of all. Also whether somebody chose it.
@@ -42,49 +58,60 @@ fn setting(asked: &Asked<'_>, milter: &Milter, name: &str) -> (String, bool) {
     }
 }
 
-/// The changes that give each of our elements this setting; before Postfix 3.0, that give it to all milters.
-fn with_setting(asked: &Asked<'_>, name: &str, value: &str) -> Vec<Change> {
-    let postfix = asked.postfix;
-    if postfix.version < Version::BRACES {
-        return vec![Change::Set(format!("milter_{name}"), value.to_owned())];
+/// The changes that give each of our elements these settings; before Postfix 3.0, that give them to all milters. They
+/// begin with the lists as they are once Backstop stands where it should.
+fn with_settings(asked: &Asked<'_>, wanted: &[&Wanted]) -> Vec<Change> {
+    if asked.postfix.version < Version::BRACES {
+        let of_all = |(name, value): &&Wanted| Change::Set(format!("milter_{name}"), value.clone());
+        return wanted.iter().map(of_all).collect();
+    }
+    let mut postfix = asked.postfix.clone();
+    if let Ok(plan) = attach(&postfix.clone(), &asked.ours, asked.config_directory) {
+        plan.changes.iter().for_each(|change| change.apply(&mut postfix));
     }
     let mut changes = Vec::new();
     for (parameter, raw) in postfix.set() {
-        let new = replaced(asked, raw, name, value);
+        let new = replaced(asked, raw, wanted);
         changes.extend(new.map(|new| Change::Set(parameter.to_owned(), new)));
     }
     for service in &postfix.services {
         for (list, _) in super::lines::LISTS {
-            let new = service.own(list).and_then(|own| replaced(asked, own, name, value));
+            let new = service.own(list).and_then(|own| replaced(asked, own, wanted));
             changes.extend(new.map(|new| Change::Service(service.id(), list.to_owned(), new)));
         }
     }
     changes
 }
 
-fn replaced(asked: &Asked<'_>, list: &str, name: &str, value: &str) -> Option<String> {
+fn replaced(asked: &Asked<'_>, list: &str, wanted: &[&Wanted]) -> Option<String> {
     let mut new = list.to_owned();
     for element in elements(list).into_iter().filter(|one| asked.ours.is_meant(one, asked.postfix)) {
+        let has = Milter::read(element);
+        let lacks: Vec<_> = wanted.iter().filter(|(name, value)| has.setting(name) != Some(value)).collect();
+        if lacks.is_empty() {
+            continue;
+        }
         let inner = element.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or(element);
         let others = elements(inner).into_iter().filter(|part| {
             let bare = part.trim_start_matches('{').trim_start();
-            bare.split_once('=').is_none_or(|(own, _)| own.trim() != name)
+            bare.split_once('=').is_none_or(|(own, _)| lacks.iter().all(|(name, _)| own.trim() != *name))
         });
-        let setting = format!("{name}={value}");
-        let parts: Vec<&str> = others.chain([setting.as_str()]).collect();
+        let settings = lacks.iter().map(|(name, value)| format!("{name}={value}"));
+        let parts: Vec<String> = others.map(str::to_owned).chain(settings).collect();
         new = new.replacen(element, &format!("{{ {} }}", parts.join(", ")), 1);
     }
     (new != list).then_some(new)
 }
 
-fn of_milter(asked: &Asked<'_>, milter: &Milter) -> Vec<Finding> {
+/// What is said of one of our elements, and the setting that mends it.
+fn of_milter(asked: &Asked<'_>, milter: &Milter) -> Vec<(Finding, Option<Wanted>)> {
     let mut found = vec![default_action(asked, milter)];
     found.extend(protocol(asked, milter));
     found.extend(timeouts(asked, milter));
     found
 }
 
-fn default_action(asked: &Asked<'_>, milter: &Milter) -> Finding {
+fn default_action(asked: &Asked<'_>, milter: &Milter) -> (Finding, Option<Wanted>) {
     const CHECK: &str = "default-action";
     let (action, chosen) = setting(asked, milter, "default_action");
     let wanted = asked.ours.default_action();
@@ -94,10 +121,10 @@ fn default_action(asked: &Asked<'_>, milter: &Milter) -> Finding {
         format!("no default_action is set for Backstop, and Postfix's own is {action}")
     };
     let finding = |level, left: &str| {
-        asked.mended(Finding::new(level, CHECK, what.clone(), left), &with_setting(asked, "default_action", wanted))
+        (Finding::new(level, CHECK, what.clone(), left), Some(("default_action", wanted.to_owned())))
     };
     match action.as_str() {
-        action if action == wanted => Finding::ok(CHECK, what),
+        action if action == wanted => (Finding::ok(CHECK, what), None),
         "tempfail" => {
             let left = "no mail is taken by SMTP while backstopd is down: clients get 451 and come again, sendmail(1) \
                         mail waits. With [outbound] on_error = \"accept\" you said that mail is to flow.";
@@ -125,7 +152,7 @@ fn default_action(asked: &Asked<'_>, milter: &Milter) -> Finding {
     }
 }
 
-fn protocol(asked: &Asked<'_>, milter: &Milter) -> Option<Finding> {
+fn protocol(asked: &Asked<'_>, milter: &Milter) -> Option<(Finding, Option<Wanted>)> {
     let (told, _) = setting(asked, milter, "protocol");
     let version: u32 = elements(&told).first()?.parse().ok()?;
     if version >= VERSION {
@@ -139,11 +166,10 @@ fn protocol(asked: &Asked<'_>, milter: &Milter) -> Option<Finding> {
         "delivery cannot be asked for (NOTIFY), and Postfix waits for more answers than it needs to."
     };
     let level = if sign { Level::Error } else { Level::Warning };
-    let finding = Finding::new(level, "protocol", what, left);
-    Some(asked.mended(finding, &with_setting(asked, "protocol", &VERSION.to_string())))
+    Some((Finding::new(level, "protocol", what, left), Some(("protocol", VERSION.to_string()))))
 }
 
-fn timeouts(asked: &Asked<'_>, milter: &Milter) -> Vec<Finding> {
+fn timeouts(asked: &Asked<'_>, milter: &Milter) -> Vec<(Finding, Option<Wanted>)> {
     let mut found = Vec::new();
     let told = |name: &str| {
         let (value, _) = setting(asked, milter, name);
@@ -157,7 +183,7 @@ fn timeouts(asked: &Asked<'_>, milter: &Milter) -> Vec<Finding> {
         let left = "Postfix gives up on a slow decision before Backstop does, and does what default_action says, for the \
                     rest of the SMTP session.";
         let finding = Finding::new(Level::Warning, "timeout", what, left);
-        found.push(asked.mended(finding, &with_setting(asked, "content_timeout", &asked.ours.content_timeout())));
+        found.push((finding, Some(("content_timeout", asked.ours.content_timeout()))));
     }
     if asked.ours.config.outbound.action == SkipAction::Reject
         && let Some((value, limit)) = told("command_timeout")
@@ -166,7 +192,7 @@ fn timeouts(asked: &Asked<'_>, milter: &Milter) -> Vec<Finding> {
         let what = format!("command_timeout of Backstop is {value}, and with action = \"reject\" it answers each RCPT");
         let left = "a busy moment makes Postfix do what default_action says, for the rest of the SMTP session.";
         let finding = Finding::new(Level::Warning, "timeout", what, left);
-        found.push(asked.mended(finding, &with_setting(asked, "command_timeout", "30s")));
+        found.push((finding, Some(("command_timeout", "30s".to_owned()))));
     }
     if let Some((value, limit)) = told("connect_timeout")
         && limit > 10
@@ -174,7 +200,7 @@ fn timeouts(asked: &Asked<'_>, milter: &Milter) -> Vec<Finding> {
         let what = format!("connect_timeout of Backstop is {value}");
         let left = "while backstopd hangs, each SMTP client waits that long for its greeting.";
         let finding = Finding::new(Level::Hint, "timeout", what, left);
-        found.push(asked.mended(finding, &with_setting(asked, "connect_timeout", "5s")));
+        found.push((finding, Some(("connect_timeout", "5s".to_owned()))));
     }
     found
 }

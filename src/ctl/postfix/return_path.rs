@@ -40,7 +40,7 @@ pub fn findings(asked: &Asked<'_>, lookup: Lookup<'_>) -> Vec<Finding> {
     if config.return_path.return_path.is_empty() {
         let what = "backstop.toml names no return path: only the notifications of this Postfix are read";
         let left = "bounces and complaints that other servers send are not recorded.";
-        let fix = "# in backstop.toml: [return_path] domains = [\"bounces.example.com\"]".to_owned();
+        let fix = "# in backstop.toml, [return_path]: domains = [\"bounces.example.com\"]".to_owned();
         return vec![Finding::new(Level::Hint, "return-path", what, left).fixed_with([fix])];
     }
     let mut found: Vec<Finding> = Vec::new();

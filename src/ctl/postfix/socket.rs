@@ -7,7 +7,9 @@ use super::finding::{Finding, Level};
 use super::value::quoted;
 use crate::milter::ListenAddress;
 use crate::milter::negotiation::POSTFIX_OFFERS;
-use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups, initgroups, setegid, seteuid, setgroups};
+use nix::unistd::{
+    Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getgroups, initgroups, setegid, seteuid, setgroups,
+};
 use std::ffi::CString;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -19,6 +21,9 @@ use std::time::Duration;
 const CHECK: &str = "socket";
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Makes the sockets and the daemon anew, also where systemd has given up on them.
+const ANEW: [&str; 3] =
+    ["systemctl stop 'backstopd*'", "systemctl reset-failed 'backstopd*'", "systemctl start backstopd"];
 const LEFT: &str = "Postfix cannot ask Backstop, and does what default_action says with all mail.";
 
 /// A user and the groups it has.
@@ -72,7 +77,7 @@ pub fn findings(asked: &Asked<'_>) -> Vec<Finding> {
 
 fn unserved(address: &str, error: &io::Error) -> Finding {
     let what = format!("{address} does not answer as a milter: {error}");
-    Finding::new(Level::Error, CHECK, what, LEFT).fixed_with(["systemctl restart backstopd".to_owned()])
+    Finding::new(Level::Error, CHECK, what, LEFT).fixed_with(ANEW.map(str::to_owned))
 }
 
 fn of_path(asked: &Asked<'_>, socket: &Path) -> Vec<Finding> {
@@ -90,6 +95,13 @@ fn of_path(asked: &Asked<'_>, socket: &Path) -> Vec<Finding> {
     if let Some(finding) = on_the_way(&start, &rest, &who) {
         return vec![finding];
     }
+    let mut found: Vec<Finding> = open_to_all(socket).into_iter().collect();
+    found.extend(tried(&who, &start, &rest, socket));
+    found
+}
+
+/// Connects as that user, if it can be done.
+fn tried(who: &Who, start: &Path, rest: &Path, socket: &Path) -> Vec<Finding> {
     let shown = socket.display();
     let by_mode = || {
         let what =
@@ -101,9 +113,9 @@ fn of_path(asked: &Asked<'_>, socket: &Path) -> Vec<Finding> {
         return by_mode();
     }
     let before = std::env::current_dir();
-    let tried = as_user(&who, || {
-        std::env::set_current_dir(&start)?;
-        let stream = UnixStream::connect(if start == Path::new("/") { socket } else { &rest })?;
+    let tried = as_user(who, || {
+        std::env::set_current_dir(start)?;
+        let stream = UnixStream::connect(if start == Path::new("/") { socket } else { rest })?;
         stream.set_read_timeout(Some(PATIENCE))?;
         negotiate(stream)
     });
@@ -128,11 +140,40 @@ fn of_path(asked: &Asked<'_>, socket: &Path) -> Vec<Finding> {
     }
 }
 
+/// Whether more users than Postfix's reach the socket, or may put another in its place.
+fn open_to_all(socket: &Path) -> Option<Finding> {
+    let directory = socket.parent()?;
+    let mode = |path: &Path| path.metadata().map(|found| found.mode());
+    let (of_directory, of_socket) = (mode(directory).ok()?, mode(socket).ok()?);
+    let shown = directory.display().to_string();
+    let finding = |what: String, left: &str, fix: &str| {
+        let fix = format!("{fix} {}", quoted(&shown));
+        Some(Finding::new(Level::Warning, CHECK, what, left).fixed_with([fix]))
+    };
+    if of_directory & 0o002 != 0 {
+        let what = format!("everybody on this host may write to {shown} (mode {:04o})", of_directory & 0o7777);
+        let left = "anybody may put a socket of their own in place of Backstop's, and reads and changes the mail that \
+                    Postfix shows it.";
+        return finding(what, left, "chmod o-w");
+    }
+    if of_directory & 0o001 != 0 && of_socket & 0o002 != 0 {
+        let what = format!("everybody on this host may connect to {}", socket.display());
+        let left = "anybody may tell Backstop of mail that Postfix never had, and so make up bounces.";
+        return finding(what, left, "chmod o-x");
+    }
+    None
+}
+
+/// The name of a user or a group, or its number where it has none.
+fn name_or(name: Option<String>, id: u32) -> String {
+    name.unwrap_or_else(|| id.to_string())
+}
+
 /// What keeps a user from the socket, if the modes show it.
 fn on_the_way(start: &Path, rest: &Path, who: &Who) -> Option<Finding> {
     let finding = |what: String, fix: String| Some(Finding::new(Level::Error, CHECK, what, LEFT).fixed_with([fix]));
-    let group = nix::unistd::Group::from_gid(Gid::from_raw(who.gid)).ok().flatten();
-    let group = group.map_or_else(|| who.gid.to_string(), |group| group.name);
+    let group_of = |gid: u32| name_or(Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name), gid);
+    let group = group_of(who.gid);
     let mut path = start.to_owned();
     let mut parts = rest.components();
     loop {
@@ -142,7 +183,7 @@ fn on_the_way(start: &Path, rest: &Path, who: &Who) -> Option<Finding> {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_last => {
                 let what = format!("{shown} is not there: backstopd does not run, or listens elsewhere");
-                return finding(what, "systemctl start backstopd".to_owned());
+                return Some(Finding::new(Level::Error, CHECK, what, LEFT).fixed_with(ANEW.map(str::to_owned)));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && path == start => {
                 return finding(format!("queue_directory, {shown}, is not there"), "postfix check".to_owned());
@@ -168,8 +209,8 @@ fn on_the_way(start: &Path, rest: &Path, who: &Who) -> Option<Finding> {
                 "{} may not {verb} {shown} (mode {:04o}, owner {}, group {})",
                 who.name,
                 modes.mode & 0o7777,
-                modes.uid,
-                modes.gid
+                name_or(User::from_uid(Uid::from_raw(modes.uid)).ok().flatten().map(|user| user.name), modes.uid),
+                group_of(modes.gid)
             );
             let shown = quoted(&shown);
             let fix = if modes.uid == who.uid {
@@ -265,7 +306,7 @@ mod tests {
         std::fs::create_dir(queue.join("b")).expect("made");
         mode(&queue.join("b"), 0o755);
         let (what, fix) = told(queue, "b/m.sock").expect("no socket");
-        assert!(what.contains("m.sock is not there") && fix == "systemctl start backstopd", "{what} {fix}");
+        assert!(what.contains("m.sock is not there") && fix == ANEW.join("\n"), "{what} {fix}");
         let _listener = UnixListener::bind(queue.join("b/m.sock")).expect("bound");
         mode(&queue.join("b/m.sock"), 0o600);
         let (what, fix) = told(queue, "b/m.sock").expect("not writable");
@@ -282,6 +323,30 @@ mod tests {
         mode(queue, 0o755);
         std::fs::write(queue.join("b/file"), "").expect("written");
         assert!(told(queue, "b/file").is_some_and(|(what, _)| what.contains("no socket")));
+    }
+
+    #[test]
+    fn a_socket_that_everybody_reaches_or_replaces_is_told_of() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = directory.path().join("m.sock");
+        let _listener = UnixListener::bind(&socket).expect("bound");
+        for (of_directory, of_socket, want) in [
+            (0o750, 0o660, None),
+            (0o750, 0o666, None),
+            (0o755, 0o660, None),
+            (0o755, 0o666, Some("chmod o-x")),
+            (0o777, 0o660, Some("chmod o-w")),
+        ] {
+            for (path, mode) in [(directory.path(), of_directory), (&socket, of_socket)] {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+            }
+            let fix = open_to_all(&socket).map(|finding| finding.fix.join("\n"));
+            let is_as_wanted = match (&fix, want) {
+                (Some(fix), Some(want)) => fix.starts_with(want),
+                (fix, want) => fix.is_none() && want.is_none(),
+            };
+            assert!(is_as_wanted, "{of_directory:o} {of_socket:o}: {fix:?}");
+        }
     }
 
     #[test]

@@ -330,6 +330,30 @@ fn each_thing_that_breaks_backstop_is_found_with_its_level() {
     }
 }
 
+/// A list of milters is set as a whole: the command of one finding must not take back that of another.
+#[test]
+fn commands_pasted_one_after_the_other_mend_everything() {
+    for milters in [
+        "unix:backstop/milter.sock",
+        "{ unix:backstop/milter.sock, connect_timeout=20s, content_timeout=60s, protocol=2 }",
+        "inet:localhost:8891, { unix:backstop/milter.sock, default_action=reject }",
+    ] {
+        let mut postfix = changed(&format!("smtpd_milters = {milters}\nnon_smtpd_milters = {milters}"), "");
+        let mut found_first = found(&postfix, &config(""), &[]);
+        found_first.sort_by_key(|finding| finding.level);
+        for line in found_first.iter().filter(|finding| finding.level < Level::Ok).flat_map(|finding| &finding.fix) {
+            let Some(setting) = line.strip_prefix("postconf -e '") else { continue };
+            let (name, value) = setting.trim_end_matches('\'').split_once(" = ").expect("name = value");
+            postfix.change(name, Some(value));
+        }
+        let left = found(&postfix, &config(""), &[]);
+        let left: Vec<_> =
+            left.iter().filter(|one| matches!(one.check, "default-action" | "timeout" | "protocol")).collect();
+        assert!(left.iter().all(|finding| finding.level == Level::Ok), "{milters}: {left:#?}");
+        assert!(attached(&postfix, &config("")).changes.is_empty(), "{milters}");
+    }
+}
+
 #[test]
 fn what_is_right_is_not_complained_about() {
     for (main, master) in [
