@@ -136,7 +136,7 @@ impl Postfix {
         let own = self.value("maillog_file").unwrap_or_default();
         let files = [own.as_str(), "/var/log/mail.log", "/var/log/maillog"];
         let found = files.iter().filter(|file| file.starts_with('/')).find_map(|file| last_about(file, queue_id));
-        found.unwrap_or_else(|| format!("journalctl -t 'postfix/*' --since -10min | grep {queue_id}"))
+        found.unwrap_or_else(|| format!("journalctl --since -10min | grep {queue_id}"))
     }
 
     fn run(&self, name: &str, arguments: &[&str]) -> Result<String, String> {
