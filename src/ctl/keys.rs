@@ -126,7 +126,7 @@ fn made(key: &Key, out: &mut Output) -> Result<Exit, Failure> {
     if out.json() {
         out.object(&Line { id: key.id, state: "signs", created: key.created, retired: None })?;
     } else {
-        out.line(&format!("key {} is made; it signs when backstopd is reloaded (SIGHUP)", key.id))?;
+        out.line(&format!("key {} is made; it signs after `systemctl reload backstopd`", key.id))?;
     }
     Ok(Exit::Yes)
 }
