@@ -38,6 +38,10 @@ async fn a_backup_is_a_file_of_ones_own_and_is_verified_and_restored_without_the
     let restored = running.run(&["db", "restore", file, "--store", to]).await;
     assert_eq!(restored.status.code(), Some(0), "{}", stderr(&restored));
     assert!(stdout(&restored).contains("41 events of 41 contacts"), "{}", stdout(&restored));
+    for made in [to.to_owned(), format!("{to}/db")] {
+        let mode = fs::metadata(&made).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{made}: {mode:o}, and addresses are in there");
+    }
     let again = running.run(&["db", "restore", file, "--store", to]).await;
     assert_eq!((again.status.code(), stderr(&again).contains("is not empty")), (Some(74), true));
     let verified = running.run(&["db", "verify", "--store", to]).await;

@@ -7,6 +7,7 @@ use super::output::{Output, read};
 use super::progress::Progress;
 use super::table::{aligned, clean};
 use super::when;
+use crate::ops::privileges;
 use crate::store::restore::{self, RestoreError, Restored};
 use crate::store::stats::{self, Stats};
 use crate::store::verify::{self, Remedy};
@@ -37,6 +38,7 @@ fn open(file: &Path) -> Result<(Box<dyn Read>, u64), Failure> {
 /// `backstopctl db restore FILE --store DIR`.
 pub fn restore(file: &Path, store: &Path, out: &mut Output) -> Result<Exit, Failure> {
     let (mut backup, size) = open(file)?;
+    privileges::set_umask(); // as the daemon's own
     let mut progress = Progress::new(0, size);
     let restored = restore::restore(&settings(store), &mut backup, &mut |step| match step {
         restore::Progress::Read(octets) if size > 0 => progress.at(octets, "read"),
