@@ -211,8 +211,17 @@ impl Server {
 /// # Errors
 /// An I/O error naming the listener that cannot be bound; then none is left bound.
 pub fn bind(settings: &Settings) -> io::Result<Vec<Bound>> {
-    let bind = |address| {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+    let bind = |address: &ListenAddress| {
+        let named = |error: io::Error| {
+            let hint = match (address, error.kind()) {
+                (ListenAddress::Unix(_), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                    "; its directory must be there and belong to the daemon's user, or with systemd, \
+                     backstopd-milter.socket must name it as ListenStream"
+                }
+                _ => "",
+            };
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{hint}"))
+        };
         Bound::bind(address, &settings.access).map_err(named)
     };
     settings.listen.iter().map(bind).collect()

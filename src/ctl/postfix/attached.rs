@@ -4,7 +4,7 @@ use super::configuration::{Configuration, Service};
 use super::finding::{Finding, Level};
 use super::lines::{self, Change, LISTS, asks_no_milter, has_bounce, is_left_out, is_ours, signer_ahead};
 use super::milter::{Milter, Ours, Whose};
-use super::value::{compact, elements, with_first, without};
+use super::value::{compact, elements, quoted, with_first, without};
 use std::path::Path;
 
 /// What is asked about.
@@ -34,8 +34,7 @@ pub fn findings(asked: &Asked<'_>) -> Vec<Finding> {
         Ok(plan) => plan.changes,
         Err(problem) => {
             let left = "Postfix cannot ask Backstop: nobody is screened and nothing is recorded.";
-            let fix = problem.rsplit_once(": ").map(|(_, fix)| format!("# {fix}"));
-            found.push(Finding::new(Level::Error, "listener", problem, left).fixed_with(fix));
+            found.push(Finding::new(Level::Error, "listener", problem, left).fixed_with(into_chroot(asked)));
             Vec::new()
         }
     };
@@ -50,6 +49,27 @@ pub fn findings(asked: &Asked<'_>) -> Vec<Finding> {
     found.extend(filters(asked));
     found.extend(by_client(asked));
     found
+}
+
+/// What puts the socket into Postfix's queue directory: its directory, the unit that makes it, and the daemon that is to
+/// know it.
+fn into_chroot(asked: &Asked<'_>) -> Vec<String> {
+    const DROP_IN: &str = "/etc/systemd/system/backstopd-milter.socket.d";
+    let directory = asked.postfix.queue_directory().join("backstop").display().to_string();
+    let group = asked.postfix.value("mail_owner");
+    vec![
+        format!("# in backstop.toml, [milter]: listen = [\"unix:{directory}/milter.sock\"]"),
+        format!("install -d -o backstop -g {group} -m 750 {}", quoted(&directory)),
+        format!("mkdir -p {DROP_IN}"),
+        format!(
+            "printf '[Socket]\\nListenStream=\\nListenStream=%s\\n' {}/milter.sock > {DROP_IN}/queue.conf",
+            quoted(&directory)
+        ),
+        "systemctl daemon-reload".to_owned(),
+        "systemctl stop 'backstopd*'".to_owned(),
+        "systemctl start backstopd".to_owned(),
+        "# then this once more".to_owned(),
+    ]
 }
 
 /// The list of main.cf.

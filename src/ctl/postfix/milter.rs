@@ -158,8 +158,8 @@ impl<'a> Ours<'a> {
         self.config.milter.listen.iter().find_map(address).ok_or_else(|| {
             let queue = queue.display();
             format!(
-                "Postfix runs in the chroot {queue}, and no socket of [milter] listen lies in there: \
-                 set listen = [\"unix:{queue}/backstop/milter.sock\"] and restart backstopd"
+                "Postfix runs in the chroot {queue}, and no socket of [milter] listen lies in there, as \
+                 listen = [\"unix:{queue}/backstop/milter.sock\"] would; `backstopctl postfix check` has the lines"
             )
         })
     }
