@@ -85,11 +85,14 @@ pub(super) fn metrics_only(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
+const NOT_A_MEMBER: &str = "your user may not use this socket; ask for group membership: who is in [admin] read_group \
+                            (backstop-read) may ask, who is in write_group (backstop-admin) may change";
+const ONLY_A_READER: &str =
+    "your user may read here, but change nothing; that takes the group [admin] write_group (backstop-admin)";
+
 /// One answer to everything, for a peer that may not even read.
 pub(super) fn nothing() -> Router {
-    Router::new().fallback(|| async {
-        Refusal::new(StatusCode::FORBIDDEN, "forbidden", "your user may not use this socket; ask for group membership")
-    })
+    Router::new().fallback(|| async { Refusal::new(StatusCode::FORBIDDEN, "forbidden", NOT_A_MEMBER) })
 }
 
 /// The same, for a peer of whom nobody can tell who it is, and why.
@@ -108,9 +111,7 @@ pub(super) fn somebody(problem: &std::io::Error) -> Router {
 pub(super) fn must_write(Extension(caller): Extension<Caller>) -> Result<Caller, Refusal> {
     match caller.access {
         Access::Write => Ok(caller),
-        Access::Read | Access::Nothing => {
-            Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", "your user may read here, but change nothing"))
-        }
+        Access::Read | Access::Nothing => Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", ONLY_A_READER)),
     }
 }
 
