@@ -115,7 +115,7 @@ fn greeting(smtp: SocketAddr, patience: Duration, stop: &Stop, postfix: &Postfix
     let expected = "Postfix greets, and takes mail from this host";
     let look = vec![postfix.command_line("postfix", "status"), "ss -ltnp".to_owned()];
     let refused = |seen: String, cause: &str| {
-        let look = [vec!["backstopctl postfix check".to_owned()], look.clone()].concat();
+        let look = [look.clone(), vec!["backstopctl postfix check".to_owned()]].concat();
         Looked(trouble(expected, seen, cause, look), Some(Exit::Unavailable))
     };
     match Session::connect(smtp, patience, stop) {

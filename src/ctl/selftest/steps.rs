@@ -294,7 +294,10 @@ pub(super) fn not_taken(submitted: &Submitted) -> Told {
         451 | 421 => "a milter does not answer and default_action is tempfail, or the daemon cannot decide",
         _ => "a restriction of smtpd refuses test mail from this host: let permit_mynetworks stand before it",
     };
-    trouble("Postfix takes the message", seen, cause, look_at_milters())
+    // Another milter may be the one that does not answer; Postfix's log names it.
+    let mut look = look_at_milters();
+    look.push("journalctl --since -10min | grep -i 'warning: .*milter'".to_owned());
+    trouble("Postfix takes the message", seen, cause, look)
 }
 
 fn look_at_milters() -> Vec<String> {
