@@ -50,6 +50,12 @@ fn postfix_is_attached_by_the_printed_lines_and_taken_off_again_as_it_was() {
 
     let lines = paste(&rig, &["print"]);
     assert!(lines.ends_with(" reload\n"), "{lines}");
+    // The rig's directory of sockets is everybody's, which is found, and mended by what is said.
+    let report = ctl(&rig, &["check"]);
+    assert_eq!(report.status.code(), Some(1), "{}", said(&report));
+    let told = String::from_utf8_lossy(&report.stdout).into_owned();
+    let mended = told.lines().find(|line| line.trim_start().starts_with("chmod o-w ")).expect("a command");
+    assert!(Command::new("sh").args(["-ec", mended]).status().expect("a shell").success(), "{mended}");
     let report = ctl(&rig, &["check"]);
     assert_eq!(report.status.code(), Some(0), "{}", said(&report));
     assert!(words(&report).contains("tried by connecting as postfix"), "{}", said(&report));
