@@ -2,13 +2,14 @@
 //! costing what is on record: the text of reports, the send ledger, suppressions that end by themselves.
 //!
 //! The kernel counts the time since the machine was started, sleep included, whatever the clock is set to
-//! (CLOCK_BOOTTIME, the first number of /proc/uptime). Where the two part, the clock jumped. Which of its times is the
+//! (CLOCK_BOOTTIME). Where the two part, the clock jumped. Which of its times is the
 //! true one nobody can tell; so whatever goes by the age of things waits until the clock has been steady for a day.
 
 use super::event::strain;
 use crate::store::Store;
 use jiff::{SignedDuration, Timestamp};
-use std::time::{Duration, Instant};
+use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
 
 /// So often the two are compared.
 const EVERY: Duration = Duration::from_secs(5);
@@ -25,12 +26,9 @@ struct Look {
 }
 
 impl Look {
-    fn now(started: Instant) -> Look {
-        let uptime = std::fs::read_to_string("/proc/uptime").ok();
-        let seconds = uptime.as_deref().and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
-        let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        // Without /proc, sleep counts as a jump; that costs a day's patience.
-        Look { clock: Timestamp::now(), time: time.unwrap_or_else(|| started.elapsed()) }
+    fn now() -> Look {
+        let time = clock_gettime(ClockId::Boottime);
+        Look { clock: Timestamp::now(), time: Duration::try_from(time).unwrap_or_default() }
     }
 
     /// By how many seconds the clock went ahead of time since an earlier look, or back, if that is a jump.
@@ -43,13 +41,12 @@ impl Look {
 
 /// Watches as long as the daemon runs.
 pub async fn watch() {
-    let started = Instant::now();
-    let mut last = Look::now(started);
+    let mut last = Look::now();
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         tick.tick().await;
-        let look = Look::now(started);
+        let look = Look::now();
         if let Some(seconds) = look.jump_since(&last) {
             strain::clock_jumped(seconds);
         }

@@ -163,7 +163,6 @@ fn bind(config: &Config, passed: &mut Passed) -> std::io::Result<Sockets> {
 /// [`Failure`] when it cannot start, or what waited could not be written at the end.
 pub async fn run(prepared: Prepared) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::System)?;
-    raise_open_files();
     let Prepared { file, config, in_force, mut passed, sockets } = prepared;
     let settings = config.store.clone();
     let store = blocking(move || Store::open(&settings)).await??;
